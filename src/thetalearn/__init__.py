@@ -1,0 +1,75 @@
+"""Deep and numerical models as scikit-learn estimators.
+
+The public names are imported when they are first used, so that ``import thetalearn`` is quick and
+imports neither torch nor scikit-learn.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # For type checkers and editors: the same names as in the table below.
+    from thetalearn.estimators.basis import BSplineRegressor as BSplineRegressor
+    from thetalearn.estimators.basis import ChebyshevRegressor as ChebyshevRegressor
+    from thetalearn.estimators.basis import PolynomialRegressor as PolynomialRegressor
+    from thetalearn.estimators.basis import RandomFeatureRegressor as RandomFeatureRegressor
+    from thetalearn.estimators.basis import ReLURegressor as ReLURegressor
+    from thetalearn.estimators.features import BSplineFeatures as BSplineFeatures
+    from thetalearn.estimators.features import ChebyshevFeatures as ChebyshevFeatures
+    from thetalearn.estimators.features import PolynomialFeatures as PolynomialFeatures
+    from thetalearn.estimators.features import RandomFeatures as RandomFeatures
+    from thetalearn.estimators.features import ReLUFeatures as ReLUFeatures
+    from thetalearn.estimators.kernel import KernelRidgeRegressor as KernelRidgeRegressor
+    from thetalearn.estimators.linear import LinearRegressor as LinearRegressor
+    from thetalearn.estimators.logistic import LogisticClassifier as LogisticClassifier
+    from thetalearn.estimators.logistic import SoftmaxClassifier as SoftmaxClassifier
+    from thetalearn.estimators.perceptron import PerceptronClassifier as PerceptronClassifier
+    from thetalearn.plugins import all_estimators as all_estimators
+    from thetalearn.plugins import get_estimator as get_estimator
+    from thetalearn.plugins import list_estimators as list_estimators
+
+    __version__: str
+
+_MODULE_OF = {
+    "BSplineFeatures": "thetalearn.estimators.features",
+    "BSplineRegressor": "thetalearn.estimators.basis",
+    "ChebyshevFeatures": "thetalearn.estimators.features",
+    "ChebyshevRegressor": "thetalearn.estimators.basis",
+    "KernelRidgeRegressor": "thetalearn.estimators.kernel",
+    "LinearRegressor": "thetalearn.estimators.linear",
+    "LogisticClassifier": "thetalearn.estimators.logistic",
+    "PerceptronClassifier": "thetalearn.estimators.perceptron",
+    "PolynomialFeatures": "thetalearn.estimators.features",
+    "PolynomialRegressor": "thetalearn.estimators.basis",
+    "RandomFeatureRegressor": "thetalearn.estimators.basis",
+    "RandomFeatures": "thetalearn.estimators.features",
+    "ReLUFeatures": "thetalearn.estimators.features",
+    "ReLURegressor": "thetalearn.estimators.basis",
+    "SoftmaxClassifier": "thetalearn.estimators.logistic",
+    "all_estimators": "thetalearn.plugins",
+    "get_estimator": "thetalearn.plugins",
+    "list_estimators": "thetalearn.plugins",
+}
+
+__all__ = list(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("thetalearn")
+    elif name in _MODULE_OF:
+        value = getattr(import_module(_MODULE_OF[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted({*globals(), *__all__, "__version__"})

@@ -1,0 +1,88 @@
+"""Every difference between scikit-learn versions, and every private name that we lean on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+from sklearn.base import _fit_context as fit_context
+from sklearn.utils._param_validation import (
+    Hidden,
+    Interval,
+    InvalidParameterError,
+    Options,
+    StrOptions,
+)
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    _check_n_features,
+    _check_sample_weight,
+    validate_data,
+)
+
+try:  # scikit-learn 1.9 introduced callbacks
+    from sklearn.callback import CallbackSupportMixin
+
+    HAS_CALLBACKS = True
+except ImportError:
+    HAS_CALLBACKS = False
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in where scikit-learn has no callbacks."""
+
+
+__all__ = [
+    "HAS_CALLBACKS",
+    "CallbackSupportMixin",
+    "Hidden",
+    "Interval",
+    "InvalidParameterError",
+    "IterationHooks",
+    "Options",
+    "StrOptions",
+    "_check_feature_names_in",
+    "_check_n_features",
+    "_check_sample_weight",
+    "fit_context",
+    "fit_hooks",
+    "validate_data",
+]
+
+Attributes = Callable[[], dict[str, Any]]
+
+
+class IterationHooks:
+    """Tells scikit-learn's callbacks, where there are any, about the iterations of one fit."""
+
+    def __init__(self, estimator: Any, context: Any, data: dict[str, Any]) -> None:
+        self._estimator = estimator
+        self._context = context
+        self._data = data
+
+    def iteration_ended(self, attributes: Attributes) -> bool:
+        """Report one iteration; True asks the solver to stop."""
+        if self._context is None or not getattr(self._estimator, "_skl_callbacks", None):
+            return False
+        task = self._context.subcontext(task_name="iteration")
+        task.call_on_fit_task_begin(estimator=self._estimator, **self._data)
+        return task.call_on_fit_task_end(
+            estimator=self._estimator, **self._data, reconstruction_attributes=attributes
+        )
+
+
+@contextmanager
+def fit_hooks(estimator: Any, X: Any, y: Any, sample_weight: Any, max_iter: int | None) -> Any:
+    """Open scikit-learn's callback context around a fit of at most ``max_iter`` iterations."""
+    if not HAS_CALLBACKS:
+        yield IterationHooks(estimator, None, {})
+        return
+    data = {
+        "X": X,
+        "y": y,
+        "metadata": None if sample_weight is None else {"sample_weight": sample_weight},
+    }
+    context = estimator._init_callback_context(max_subtasks=max_iter)
+    context.call_on_fit_task_begin(estimator=estimator, **data)
+    yield IterationHooks(estimator, context, data)
+    context.call_on_fit_task_end(estimator=estimator, **data, reconstruction_attributes=dict)

@@ -1,0 +1,1 @@
+"""What the user holds: one file a family of estimators."""

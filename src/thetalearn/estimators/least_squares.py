@@ -1,0 +1,280 @@
+"""What all least-squares regressors share: fit, exact updates, merging, derivatives."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from .._sklearn_compat import Interval, fit_context
+from ..base import ThetaRegressor, row_blocks
+from ..exceptions import RankWarning
+from ..monitor import FitMonitor
+from ..representations.bases import Basis, LocalBasis, TensorBSpline
+from ..representations.bases.basis import Order, multi_order
+from ..solvers.least_squares import (
+    BandedFactor,
+    DenseFactor,
+    LeastSquaresFactor,
+    Penalty,
+    Solution,
+)
+
+__all__ = ["LeastSquaresRegressor"]
+
+ALPHA = {"alpha": [Interval(Real, 0, None, closed="left")]}
+
+
+class LeastSquaresRegressor(ThetaRegressor):
+    """A regressor that is linear in its coefficients: f(x) = sum_k coef_k phi_k(x).
+
+    Subclasses give the basis; ``alpha`` is the weight of the penalty.
+    """
+
+    alpha: float
+    basis_: Any
+
+    @abstractmethod
+    def _make_basis(self, X: Tensor, weight: Tensor | None) -> Basis:
+        """The basis for inputs such as X (n, d)."""
+
+    def _grow_basis(self, X: Tensor) -> None:
+        """Make room in ``basis_`` for further rows, where that can be done exactly."""
+
+    def _check_extrapolation(self, X: Tensor) -> None:
+        """Refuse rows outside the domain, where that is the policy."""
+
+    def _adopt_basis(self, other: Self) -> Self:
+        """The other estimator with its rows expressed in a basis equal to this one's."""
+        if self.basis_ != other.basis_:
+            raise ValueError(
+                f"cannot merge: the two {type(self).__name__} have different bases. What a basis "
+                "learns from the data (domain, knots, scale, random features) must be given as a "
+                "parameter, alike for both"
+            )
+        return other
+
+    def _penalty(self) -> Penalty:
+        """The penalty of the coefficients: ridge."""
+        return Penalty(float(self.alpha))
+
+    def _has_constant(self) -> bool:
+        """Whether function 0 is the constant 1."""
+        return not isinstance(self.basis_, TensorBSpline)
+
+    def _fit_rows(self, X: Tensor, y: Tensor, weight: Tensor | None, monitor: FitMonitor) -> None:
+        self.basis_ = self._make_basis(X, weight)
+        self._factor = self._new_factor()
+        self.n_samples_seen_ = 0
+        self._absorb(X, y, weight)
+        self._solve(monitor)
+
+    def _new_factor(self) -> LeastSquaresFactor:
+        if isinstance(self.basis_, TensorBSpline):
+            width = int(self.basis_.offsets[-1]) + 1
+            return BandedFactor(self.basis_.n_terms, self._n_targets, width)
+        return DenseFactor(self.basis_.n_terms, self._n_targets)
+
+    def _absorb(self, X: Tensor, y: Tensor, weight: Tensor | None) -> None:
+        """Update the factor with rows."""
+        self.n_samples_seen_ += len(X)
+        if isinstance(self._factor, BandedFactor):
+            packed = self.basis_.compress(X, y, weight)
+            total = float(len(X) if weight is None else weight.sum())
+            self._factor.update(packed.starts, packed.offsets, packed.rows, packed.targets, total)
+            return
+        for block in row_blocks(len(X), 8 * self.basis_.n_terms):
+            design = dense_design(self.basis_, X[block].to(torch.float64))
+            self._factor.update(design, y[block], None if weight is None else weight[block])
+
+    def _solve(self, monitor: FitMonitor) -> None:
+        """Set the coefficients from the factor."""
+        penalty = self._penalty()
+        solution = self._factor.solve(penalty, self._has_constant())
+        self.rank_ = solution.rank
+        if solution.rank < self.basis_.n_terms:
+            warnings.warn(
+                f"{type(self).__name__} has {self.basis_.n_terms} coefficients, of which the "
+                f"{self.n_samples_seen_} rows determine {solution.rank}: returning the solution "
+                "of least norm. Use fewer terms, more rows, or alpha > 0",
+                RankWarning,
+                stacklevel=2,
+            )
+        for record in solution.history:
+            monitor(record)
+        self._note_iterations(solution, monitor.history)
+        self._set_coef(solution.coef)
+
+    def _note_iterations(self, solution: Solution, history: list[dict[str, float]]) -> None:
+        """Hook of estimators whose solver may iterate."""
+
+    def _set_coef(self, coef: np.ndarray) -> None:
+        """Set the public coefficients from the matrix (K, m)."""
+        self.coef_ = self._coef_like_y(coef)
+
+    def _coefficients(self) -> np.ndarray:
+        """The matrix (K, m) from the public coefficients."""
+        return self._coef_matrix(self.coef_)
+
+    def _predict_rows(self, X: Tensor) -> Tensor:
+        return self._combine(X, None)
+
+    def _combine(self, X: Tensor, order: Order | None) -> Tensor:
+        """The fitted function, or its derivative, at X; shape (n, m)."""
+        self._check_extrapolation(X)
+        coef = torch.from_numpy(self._coefficients()).to(X.device)
+        out = coef.new_empty(len(X), coef.shape[1])
+        local = isinstance(self.basis_, LocalBasis)
+        row_bytes = 8 * (64 if local else self.basis_.n_terms)
+        for block in row_blocks(len(X), row_bytes):
+            part = X[block].to(torch.float64)
+            if local:
+                rows = self.basis_.local(part, 0 if order is None else order)
+            elif order is None:
+                rows = self.basis_(part)
+            else:
+                rows = self.basis_.derivative(part, order)
+            out[block] = rows @ coef
+        return out
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Update the fit with further rows, exactly.
+
+        The result equals one ``fit`` on all rows seen. What a basis learns from the data other
+        than the domain of polynomials (knots, shifts, the scale of random features) is learnt
+        from the first call: give it as a parameter for equality.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            Inputs, finite.
+        y : array-like or torch.Tensor of shape (n_samples,) or (n_samples, n_targets)
+            Targets, finite.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Nonnegative weights of the rows.
+
+        Returns
+        -------
+        self : object
+            The updated estimator.
+        """
+        first = not hasattr(self, "_factor")
+        X, y, weight = self._training_rows(X, y, sample_weight, reset=first)
+        if first:
+            self._streaming = True
+            try:
+                self.basis_ = self._make_basis(X, weight)
+            finally:
+                del self._streaming
+            self._factor = self._new_factor()
+            self.n_samples_seen_ = 0
+        else:
+            self._grow_basis(X)
+        self._absorb(X, y, weight)
+        self._solve(FitMonitor())
+        return self
+
+    def merge(self, other: Self) -> Self:
+        """Take in the rows that another fitted estimator has seen, exactly.
+
+        ``a.merge(b)`` equals fitting the rows of both; merging is associative. A distributed fit
+        fits each part where it lies and merges the results.
+
+        Parameters
+        ----------
+        other : estimator of the same class
+            Fitted with the same parameters, features and number of targets; left unchanged.
+
+        Returns
+        -------
+        self : object
+            The updated estimator.
+
+        Raises
+        ------
+        ValueError
+            If the two differ in class, features, targets or basis.
+        """
+        check_is_fitted(self)
+        if type(other) is not type(self):
+            raise ValueError(f"cannot merge a {type(other).__name__} into a {type(self).__name__}")
+        check_is_fitted(other)
+        for attribute, what in (("n_features_in_", "features"), ("_n_targets", "targets")):
+            mine, theirs = getattr(self, attribute), getattr(other, attribute)
+            if mine != theirs:
+                raise ValueError(f"cannot merge: fitted with {mine} and {theirs} {what}")
+        if self._input_names() != other._input_names():
+            raise ValueError(
+                f"cannot merge: fitted with columns {self._input_names()} and "
+                f"{other._input_names()}"
+            )
+        other = self._adopt_basis(other)
+        self._factor.merge(other._factor)
+        self.n_samples_seen_ += other.n_samples_seen_
+        self._solve(FitMonitor())
+        return self
+
+    def derivative(self, X: ArrayLike, order: int | Sequence[int] = 1) -> np.ndarray:
+        """Partial derivative of the fitted function.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            Inputs.
+        order : int or sequence of int of length n_features, default=1
+            Order of differentiation in each input; an int serves a single input.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Derivatives.
+        """
+        check_is_fitted(self)
+        rows = self._input_tensor(X, reset=False)
+        orders = multi_order(order, self.n_features_in_)
+        return self._target_like(self._combine(rows, orders), X, rows)
+
+    def gradient(self, X: ArrayLike) -> np.ndarray:
+        """All first partial derivatives of the fitted function.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features) or (n_samples, n_targets, n_features)
+            Gradients.
+        """
+        units = np.eye(self.n_features_in_, dtype=int).tolist()
+        parts = [self.derivative(X, unit) for unit in units]
+        return torch.stack(parts, -1) if torch.is_tensor(parts[0]) else np.stack(parts, -1)
+
+    @property
+    def condition_number_(self) -> float:
+        """Condition number (2-norm) of the weighted design matrix; infinite below full rank."""
+        check_is_fitted(self)
+        return self._factor.condition_number()
+
+    @property
+    def term_names_(self) -> list[str]:
+        """Name of each basis function, in the order of the coefficients."""
+        check_is_fitted(self)
+        return self.basis_.term_names(self._input_names())
+
+
+def dense_design(basis: Basis, X: Tensor) -> Tensor:
+    """The design matrix of a block of rows."""
+    return basis.local(X).to_dense() if isinstance(basis, LocalBasis) else basis(X)

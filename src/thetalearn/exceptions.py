@@ -1,0 +1,25 @@
+"""Errors and warnings that thetalearn raises on its own account.
+
+Every class derives from the one a scikit-learn user already filters on, so existing handlers keep
+working.
+"""
+
+from sklearn.exceptions import ConvergenceWarning as _SklearnConvergenceWarning
+
+__all__ = ["ConvergenceWarning", "DomainError", "RankWarning", "SeparationWarning"]
+
+
+class ConvergenceWarning(_SklearnConvergenceWarning):
+    """An iterative solver stopped before it met its tolerance."""
+
+
+class SeparationWarning(ConvergenceWarning):
+    """The classes can be separated, so the unpenalised likelihood has no maximum."""
+
+
+class RankWarning(UserWarning):
+    """The rows do not determine the coefficients; the minimum-norm solution was returned."""
+
+
+class DomainError(ValueError):
+    """A value lies outside the domain on which a basis is defined."""

@@ -1,0 +1,1 @@
+"""What theta must satisfy: losses of predictions and penalties of coefficients."""

@@ -1,0 +1,1 @@
+"""How f(x; theta) is written: bases, and later networks, as functions of torch tensors."""

@@ -1,0 +1,141 @@
+"""Chebyshev polynomials of the first kind on an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .basis import BoundedBasis, Extrapolation, Interval
+
+__all__ = ["Chebyshev"]
+
+
+class Chebyshev(BoundedBasis):
+    r"""Chebyshev polynomials :math:`T_0, \dots, T_p` on an interval.
+
+    With the map :math:`u = (2x - a - b)/(b - a)` of the domain [a, b] to [-1, 1],
+
+    .. math:: T_k(x) = \cos(k \arccos u), \qquad T_{k+1} = 2u\,T_k - T_{k-1}.
+
+    Unlike monomials they stay well conditioned at any degree, and for an analytic function the
+    error of interpolation at Chebyshev nodes falls geometrically with the degree.
+
+    Parameters
+    ----------
+    degree : int
+        Largest degree p; there are p + 1 functions.
+    domain : (float, float), default=(-1.0, 1.0)
+        The interval [a, b].
+    extrapolation : {"error", "clip", "linear"}, default="linear"
+        What the functions are outside the domain: an error, their value at the nearest end, or
+        their tangent there.
+
+    References
+    ----------
+    L. N. Trefethen, *Approximation Theory and Approximation Practice*, chapters 3 and 8.
+    Sawada and Zhong, *Parameterization and Neural Network*, section on bases.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from thetalearn.representations.bases import Chebyshev
+    >>> Chebyshev(3)(torch.tensor([[0.5]], dtype=torch.float64))
+    tensor([[ 1.0000,  0.5000, -0.5000, -1.0000]], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        degree: int,
+        domain: tuple[float, float] = (-1.0, 1.0),
+        extrapolation: Extrapolation = "linear",
+    ) -> None:
+        self.degree = degree
+        self.interval = Interval(*domain, extrapolation)
+        self.n_terms = degree + 1
+
+    def _inside(self, x: Tensor, order: int) -> Tensor:
+        u = (2 * x - (self.interval.low + self.interval.high)) / self.interval.width
+        u = u.clamp(-1.0, 1.0)
+        scale = 2.0 / self.interval.width
+        if order == 0:
+            return chebyshev_terms(u, self.degree)
+        if order == -1:
+            primitives = torch.from_numpy(_primitive_matrix(self.degree)).to(x)
+            return primitives @ chebyshev_terms(u, self.degree + 1) / scale
+        # T_k^(m) = 2^(m-1) (m-1)! k C^(m)_{k-m}: differentiating in coefficient space is cheap and
+        # leaves the recurrence itself as the only thing evaluated at the points.
+        if order > self.degree:
+            return x.new_zeros(self.n_terms, len(x))
+        terms = x.new_zeros(self.n_terms, len(x))
+        terms[order:] = ultraspherical_terms(u, self.degree - order, order)
+        factor = 2.0 ** (order - 1) * float(np.prod(np.arange(1, order), dtype=float))
+        degrees = torch.arange(self.n_terms, dtype=x.dtype, device=x.device)
+        return terms * (scale**order * factor * degrees)[:, None]
+
+    def term_names(self, input_names: Sequence[str]) -> list[str]:
+        """``T0(x), T1(x), ...``."""
+        return [f"T{k}({input_names[0]})" for k in range(self.n_terms)]
+
+    def widened(self, low: float, high: float) -> tuple[Chebyshev, Tensor]:
+        """The same functions on a larger domain, and how they combine those of this domain.
+
+        Returns the wider basis and the matrix C with ``wider(x) = self(x) @ C`` for x in this
+        domain, whatever lies in between: both span the polynomials of the same degree.
+        """
+        wider = Chebyshev(self.degree, (low, high), self.interval.extrapolation)
+        # u_wider = slope * u + shift, and |u_wider| <= 1 here, so the recurrence stays stable.
+        slope = self.interval.width / wider.interval.width
+        middle = self.interval.low + self.interval.high - (low + high)
+        shift = middle / wider.interval.width
+        combine = torch.zeros(self.n_terms, self.n_terms, dtype=torch.float64)
+        combine[0, 0] = 1.0
+        if self.degree:
+            combine[0, 1], combine[1, 1] = shift, slope
+        for k in range(2, self.n_terms):
+            previous = combine[:, k - 1]
+            product = torch.zeros(self.n_terms, dtype=torch.float64)
+            product[1:] += previous[:-1] / 2
+            product[:-1] += previous[1:] / 2
+            product[1] += previous[0] / 2
+            combine[:, k] = 2 * (slope * product + shift * previous) - combine[:, k - 2]
+        return wider, combine
+
+
+def chebyshev_terms(u: Tensor, degree: int) -> Tensor:
+    """T_0(u), ..., T_degree(u) for u of shape (n,), as rows of shape (degree + 1, n)."""
+    if u.requires_grad:
+        rows = [torch.ones_like(u), u]
+        for _ in range(2, degree + 1):
+            rows.append(2 * u * rows[-1] - rows[-2])
+        return torch.stack(rows[: degree + 1])
+    terms = u.new_empty(degree + 1, len(u))
+    terms[0] = 1.0
+    if degree:
+        terms[1] = u
+    doubled = 2 * u
+    for k in range(2, degree + 1):
+        torch.mul(doubled, terms[k - 1], out=terms[k])
+        terms[k] -= terms[k - 2]
+    return terms
+
+
+def ultraspherical_terms(u: Tensor, degree: int, weight: int) -> Tensor:
+    """Gegenbauer polynomials C^(weight)_0, ..., C^(weight)_degree at u, as rows."""
+    rows = [torch.ones_like(u), 2 * weight * u]
+    for k in range(2, degree + 1):
+        rows.append((2 * (k + weight - 1) * u * rows[-1] - (k + 2 * weight - 2) * rows[-2]) / k)
+    return torch.stack(rows[: degree + 1])
+
+
+def _primitive_matrix(degree: int) -> np.ndarray:
+    """Row k holds the Chebyshev coefficients of the integral of T_k from -1, to degree + 1."""
+    primitives = np.zeros((degree + 1, degree + 2))
+    for k in range(degree + 1):
+        unit = np.zeros(k + 1)
+        unit[k] = 1.0
+        row = np.polynomial.chebyshev.chebint(unit, lbnd=-1)
+        primitives[k, : len(row)] = row
+    return primitives

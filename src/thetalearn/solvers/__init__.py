@@ -1,0 +1,1 @@
+"""How theta is found: least squares, Newton, L-BFGS."""

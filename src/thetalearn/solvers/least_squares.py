@@ -1,0 +1,365 @@
+r"""Weighted least squares from an updatable triangular factor.
+
+All that least squares needs to know of the rows seen so far is the triangular factor of
+:math:`\sqrt{W}[A\;Y]`. Updating it with new rows, or with another factor, is one QR factorisation;
+penalties and the minimum-norm solution need the small factor only. The normal equations are never
+formed, so accuracy follows the condition number of A and not its square.
+
+References
+----------
+G. Golub and C. Van Loan, *Matrix Computations*, sections 5.2, 5.5 and 6.5.
+Å. Björck, *Numerical Methods for Least Squares Problems*, section 6.2 (band matrices).
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+import scipy.sparse.linalg
+import torch
+from scipy.linalg import lapack
+from torch import Tensor
+
+__all__ = ["BandedFactor", "DenseFactor", "LeastSquaresFactor", "Penalty", "Solution"]
+
+
+@dataclass(frozen=True)
+class Penalty:
+    r"""The penalty :math:`\alpha(\rho\|\theta\|_1 + \tfrac{1-\rho}{2}\|D\theta\|^2)`.
+
+    It is weighed against half the *mean* squared error, so alpha means the same for any number of
+    rows. ``rows`` is D; None stands for the identity without the unpenalised constant.
+    """
+
+    alpha: float = 0.0
+    l1_ratio: float = 0.0
+    rows: sp.csr_array | None = None
+    tol: float = 1e-8
+    max_iter: int = 10_000
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Coefficients (K, m), the numerical rank, and how an iterative solver fared."""
+
+    coef: np.ndarray
+    rank: int
+    n_iter: int = 0
+    converged: bool = True
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class LeastSquaresFactor(ABC):
+    """Triangular factor of the rows seen so far."""
+
+    n_terms: int
+    weight_sum: float
+
+    @abstractmethod
+    def merge(self, other: LeastSquaresFactor) -> None:
+        """Take in the rows that another factor has seen."""
+
+    @abstractmethod
+    def dense(self) -> tuple[np.ndarray, np.ndarray]:
+        """R of shape (r, K), r <= K, and the right-hand sides (r, m)."""
+
+    @abstractmethod
+    def solve(self, penalty: Penalty, has_constant: bool) -> Solution:
+        """Minimise the penalised sum of squares.
+
+        ``has_constant`` says that column 0 is the constant 1, which is not penalised.
+        """
+
+    def condition_number(self) -> float:
+        """Ratio of the largest to the smallest singular value; infinite below full rank."""
+        triangle, _ = self.dense()
+        if len(triangle) < self.n_terms:
+            return np.inf
+        values = scipy.linalg.svdvals(triangle)
+        return float(values[0] / values[-1]) if values[-1] > 0 else np.inf
+
+
+class DenseFactor(LeastSquaresFactor):
+    """Factor of a dense design matrix that arrives in blocks of rows."""
+
+    def __init__(self, n_terms: int, n_targets: int) -> None:
+        self.n_terms = n_terms
+        self.weight_sum = 0.0
+        self.triangle = torch.zeros(0, n_terms + n_targets, dtype=torch.float64)
+
+    def update(self, design: Tensor, targets: Tensor, weight: Tensor | None) -> None:
+        """Take in rows: design (n, K), targets (n, m), weight (n,)."""
+        self.weight_sum += len(design) if weight is None else float(weight.sum())
+        # Term-major storage: LAPACK then factors the transpose in place of a copy.
+        rows = torch.cat([design.T, targets.to(design).T])
+        if weight is not None:
+            rows = rows * weight.sqrt()
+        self._absorb(rows)
+
+    def _absorb(self, rows: Tensor) -> None:
+        previous = self.triangle.to(rows.device)
+        self.triangle = torch.linalg.qr(torch.cat([previous.T, rows], dim=1).T, mode="r").R.cpu()
+
+    def merge(self, other: LeastSquaresFactor) -> None:
+        """Take in the rows that another factor has seen."""
+        assert isinstance(other, DenseFactor)
+        self.weight_sum += other.weight_sum
+        self._absorb(other.triangle.T)
+
+    def change_terms(self, combine: Tensor) -> None:
+        """Replace the design A by A @ combine."""
+        k = self.n_terms
+        rows = torch.cat([self.triangle[:, :k] @ combine, self.triangle[:, k:]], dim=1)
+        self.triangle = torch.linalg.qr(rows, mode="r").R
+
+    def dense(self) -> tuple[np.ndarray, np.ndarray]:
+        """R of shape (r, K) and the right-hand sides (r, m)."""
+        triangle = self.triangle[: self.n_terms].numpy()
+        return triangle[:, : self.n_terms], triangle[:, self.n_terms :]
+
+    def solve(self, penalty: Penalty, has_constant: bool) -> Solution:
+        """Minimise the penalised sum of squares."""
+        triangle, targets = self.dense()
+        return solve_triangle(triangle, targets, penalty, has_constant, self.weight_sum)
+
+
+class BandedFactor(LeastSquaresFactor):
+    """Factor of a design matrix whose rows have their nonzeros within ``width`` columns."""
+
+    #: Columns eliminated at a time: enough to amortise a call to LAPACK.
+    CHUNK = 16
+
+    def __init__(self, n_terms: int, n_targets: int, width: int) -> None:
+        self.n_terms = n_terms
+        self.n_targets = n_targets
+        self.width = min(width, n_terms)
+        self.weight_sum = 0.0
+        #: Row i of the factor, from column i on.
+        self.band = np.zeros((n_terms, self.width))
+        self.targets = np.zeros((n_terms, n_targets))
+
+    def update(
+        self,
+        starts: np.ndarray,
+        offsets: np.ndarray,
+        rows: np.ndarray,
+        targets: np.ndarray,
+        weight_sum: float,
+    ) -> None:
+        """Take in blocks of rows.
+
+        Block i has entries ``rows[i]`` (r, len(offsets)) at columns ``starts[i] + offsets`` and
+        right-hand sides ``targets[i]`` (r, m); starts increase.
+        """
+        self.weight_sum += weight_sum
+        self.band, self.targets = self._eliminate(starts, offsets, rows, targets)
+
+    def merge(self, other: LeastSquaresFactor) -> None:
+        """Take in the rows that another factor has seen."""
+        assert isinstance(other, BandedFactor)
+        # The band of the last rows runs past the last column, with zeros; clip it to the matrix.
+        self.update(
+            np.arange(self.n_terms),
+            np.arange(self.width),
+            other.band[:, None, :],
+            other.targets[:, None, :],
+            other.weight_sum,
+        )
+
+    def _eliminate(
+        self, starts: np.ndarray, offsets: np.ndarray, rows: np.ndarray, targets: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Factor of the present rows and the given ones, from the first columns to the last."""
+        band, out = np.zeros_like(self.band), np.zeros_like(self.targets)
+        chunk = max(self.CHUNK, self.width // 2)
+        span = chunk + self.width - 1
+        carried = np.zeros((0, span + self.n_targets))
+        own = np.arange(self.width)
+        for first in range(0, self.n_terms, chunk):
+            size = min(chunk, self.n_terms - first)
+            lo, hi = np.searchsorted(starts, [first, first + chunk])
+            kept = slice(first, first + size)
+            shift = np.arange(size)[:, None] + own
+            old = np.zeros((size, span + self.n_targets))
+            np.put_along_axis(old, shift, self.band[kept], 1)
+            old[:, span:] = self.targets[kept]
+            new = np.zeros((hi - lo, rows.shape[1], span + self.n_targets))
+            columns = (starts[lo:hi] - first)[:, None] + offsets
+            # Zeros of a merged band may point past the last column of the span.
+            columns = np.minimum(columns, span - 1)
+            for c in range(len(offsets)):
+                new[np.arange(hi - lo), :, columns[:, c]] += rows[lo:hi, :, c]
+            new[:, :, span:] = targets[lo:hi]
+            stacked = np.concatenate([carried, old, new.reshape(-1, span + self.n_targets)])
+            triangle = _qr_r(stacked)[:span]
+            done = min(size, len(triangle))
+            band[first : first + done] = np.take_along_axis(triangle[:done], shift[:done], 1)
+            out[first : first + done] = triangle[:done, span:]
+            rest = triangle[chunk:]
+            carried = np.zeros((len(rest), span + self.n_targets))
+            carried[:, : span - chunk] = rest[:, chunk:span]
+            carried[:, span:] = rest[:, span:]
+        return band, out
+
+    def dense(self) -> tuple[np.ndarray, np.ndarray]:
+        """R of shape (K, K) and the right-hand sides (K, m)."""
+        return self._upper().toarray(), self.targets
+
+    def _upper(self) -> sp.dia_array:
+        k = self.n_terms
+        diagonals = np.zeros((self.width, k))
+        for j in range(self.width):
+            diagonals[j, j:] = self.band[: k - j, j]
+        return sp.dia_array((diagonals, np.arange(self.width)), shape=(k, k))
+
+    def solve(self, penalty: Penalty, has_constant: bool) -> Solution:
+        """Minimise the penalised sum of squares; a difference penalty keeps the band."""
+        if penalty.alpha > 0 and penalty.rows is not None:
+            return self._penalised(penalty).solve(Penalty(), has_constant)
+        if penalty.alpha == 0 and self._is_well_determined():
+            upper = self._upper().data[::-1]
+            coef = scipy.linalg.solve_banded((0, self.width - 1), upper, self.targets)
+            return Solution(coef, self.n_terms)
+        triangle, targets = self.dense()
+        return solve_triangle(triangle, targets, penalty, has_constant, self.weight_sum)
+
+    def _is_well_determined(self) -> bool:
+        """Whether the smallest singular value stands clear of rounding."""
+        if not np.all(self.band[:, 0] != 0):
+            return False
+        upper = self._upper()
+        banded, scale = upper.data[::-1], scipy.sparse.linalg.norm(upper, 1)
+        inverse = scipy.sparse.linalg.LinearOperator(
+            (self.n_terms, self.n_terms),
+            matvec=lambda v: scipy.linalg.solve_banded((0, self.width - 1), banded, v.ravel()),
+            rmatvec=lambda v: scipy.sparse.linalg.spsolve_triangular(upper.T.tocsr(), v.ravel()),
+        )
+        # t=1: with more columns the estimate draws from NumPy's global generator.
+        return scipy.sparse.linalg.onenormest(inverse, t=1) * scale < _MAX_CONDITION
+
+    def _penalised(self, penalty: Penalty) -> BandedFactor:
+        """This factor with the rows of the penalty taken in."""
+        assert penalty.rows is not None
+        scale = np.sqrt(penalty.alpha * self.weight_sum)
+        out = BandedFactor(self.n_terms, self.n_targets, self.width)
+        out.band, out.targets = self.band, self.targets
+        starts, rows = _rows_from_first_nonzero(penalty.rows, self.width)
+        zeros = np.zeros((len(starts), 1, self.n_targets))
+        out.update(starts, np.arange(self.width), scale * rows[:, None, :], zeros, 0.0)
+        out.weight_sum = self.weight_sum
+        return out
+
+
+#: Beyond this condition number a triangular solve returns noise, and the minimum-norm solution of
+#: the well-determined part is the honest answer.
+_MAX_CONDITION = 1.0 / (np.finfo(np.float64).eps * 10)
+
+
+def solve_triangle(
+    triangle: np.ndarray,
+    targets: np.ndarray,
+    penalty: Penalty,
+    has_constant: bool,
+    weight_sum: float,
+) -> Solution:
+    """Minimise ``|triangle @ coef - targets|^2`` plus a penalty.
+
+    An unpenalised constant in column 0 has been eliminated by the first row, so the remaining
+    rows are the problem in the centred columns.
+    """
+    n_rows, n_terms = triangle.shape
+    first = 1 if has_constant and n_rows else 0
+    inner, inner_targets = triangle[first:, first:], targets[first:]
+    if penalty.alpha == 0:
+        solution = Solution(*_solve_unpenalised(inner, inner_targets))
+    elif penalty.l1_ratio == 0:
+        scale = np.sqrt(penalty.alpha * weight_sum)
+        if penalty.rows is None:
+            rows = np.eye(inner.shape[1])
+        else:
+            rows = penalty.rows.toarray()[:, first:]
+        stacked = np.vstack([inner, scale * rows])
+        zeros = np.zeros((len(rows), targets.shape[1]))
+        augmented = _qr_r(np.hstack([stacked, np.vstack([inner_targets, zeros])]))
+        k = inner.shape[1]
+        solution = Solution(*_solve_unpenalised(augmented[:k, :k], augmented[:k, k:]))
+    else:
+        solution = _solve_elastic_net(inner, inner_targets, penalty, weight_sum)
+    if not first:
+        return solution
+    constant = (targets[:1] - triangle[:1, 1:] @ solution.coef) / triangle[0, 0]
+    coef = np.vstack([constant, solution.coef])
+    return replace(solution, coef=coef, rank=solution.rank + 1)
+
+
+def _solve_unpenalised(triangle: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, int]:
+    """Triangular solve, or the minimum-norm solution when the columns are dependent."""
+    n_rows, n_terms = triangle.shape
+    if n_terms == 0:
+        return np.zeros((0, targets.shape[1])), 0
+    if n_rows == n_terms:
+        norms = np.linalg.norm(triangle, axis=0)
+        if np.all(norms > 0):
+            # Scaling the columns does not change a triangular solve, but it does change what the
+            # condition number says: units of measurement must not look like collinearity.
+            rcond, _ = lapack.dtrcon(np.asfortranarray(triangle / norms))
+            if rcond * _MAX_CONDITION > 1:
+                return scipy.linalg.solve_triangular(triangle, targets), n_terms
+    coef, _, rank, _ = scipy.linalg.lstsq(
+        triangle, targets, cond=np.finfo(np.float64).eps * max(n_terms, 10)
+    )
+    return coef, int(rank)
+
+
+def _solve_elastic_net(
+    triangle: np.ndarray, targets: np.ndarray, penalty: Penalty, weight_sum: float
+) -> Solution:
+    """Coordinate descent on the factor: K rows stand for all rows of the data."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import enet_path
+
+    n_rows, n_terms = triangle.shape
+    coef = np.zeros((n_terms, targets.shape[1]))
+    if n_rows == 0:
+        return Solution(coef, 0)
+    n_iter, converged, history = 0, True, []
+    design = np.asfortranarray(triangle)
+    for k in range(targets.shape[1]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            _, path, gaps, iterations = enet_path(
+                design,
+                np.ascontiguousarray(targets[:, k]),
+                l1_ratio=penalty.l1_ratio,
+                alphas=[penalty.alpha * weight_sum / n_rows],
+                max_iter=penalty.max_iter,
+                tol=penalty.tol,
+                return_n_iter=True,
+            )
+        coef[:, k] = path[:, 0]
+        n_iter = max(n_iter, int(iterations[0]))
+        converged &= int(iterations[0]) < penalty.max_iter
+        history.append({"target": k, "sweeps": int(iterations[0]), "dual_gap": float(gaps[0])})
+    return Solution(coef, n_terms, n_iter, converged, history)
+
+
+def _qr_r(matrix: np.ndarray) -> np.ndarray:
+    return scipy.linalg.qr(matrix, mode="r", overwrite_a=True, check_finite=False)[0][
+        : min(matrix.shape)
+    ]
+
+
+def _rows_from_first_nonzero(matrix: sp.csr_array, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows as (start, entries from there on), in the order of their starts."""
+    matrix = matrix.sorted_indices()
+    starts = matrix.indices[matrix.indptr[:-1]].astype(np.int64)
+    rows = np.zeros((matrix.shape[0], width))
+    owner = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    rows[owner, matrix.indices - starts[owner]] = matrix.data
+    order = np.argsort(starts, kind="stable")
+    return starts[order], rows[order]
