@@ -8,7 +8,6 @@ is returned.
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from ._sklearn_compat import (
     CallbackSupportMixin,
+    Interval,
     StrOptions,
     _check_feature_names_in,
     _check_n_features,
@@ -35,8 +35,16 @@ from ._sklearn_compat import (
     validate_data,
 )
 from .monitor import FitMonitor
+from .rows import Rows, SparseRows, as_tensor, output_like, threads_for
 
-__all__ = ["ThetaClassifier", "ThetaEstimator", "ThetaRegressor", "ThetaTransformer"]
+__all__ = [
+    "Interval",
+    "StrOptions",
+    "ThetaClassifier",
+    "ThetaEstimator",
+    "ThetaRegressor",
+    "ThetaTransformer",
+]
 
 #: Parameters that several families share, spelled and constrained alike everywhere.
 DEVICE = {"device": [str, torch.device]}
@@ -54,9 +62,11 @@ class ThetaEstimator(CallbackSupportMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
     #: Rows that a fit needs at least.
     _min_rows: ClassVar[int] = 1
+    #: Whether X may be a SciPy sparse matrix; the rows then arrive as `SparseRows`.
+    _accepts_sparse: ClassVar[bool] = False
 
-    def _input_tensor(self, X: Any, *, reset: bool, min_rows: int = 1) -> Tensor:
-        """Validate X and give it as a tensor of shape (n, d), float32 or float64."""
+    def _input_rows(self, X: Any, *, reset: bool, min_rows: int = 1) -> Any:
+        """Validate X and give its rows (n, d), float32 or float64."""
         if isinstance(X, torch.Tensor):
             return self._checked_tensor(X, reset=reset, min_rows=min_rows)
         array = validate_data(
@@ -64,9 +74,16 @@ class ThetaEstimator(CallbackSupportMixin, BaseEstimator):
             X,
             reset=reset,
             dtype=[np.float64, np.float32],
+            accept_sparse="csr" if self._accepts_sparse else False,
             ensure_min_samples=min_rows,
         )
-        return as_tensor(array).to(self._resolved_device())
+        return self._as_rows(array)
+
+    def _as_rows(self, array: Any) -> Rows:
+        device = self._resolved_device()
+        if sp.issparse(array):
+            return SparseRows(sp.csr_array(array), device)
+        return as_tensor(array).to(device)
 
     def _checked_tensor(self, X: Tensor, *, reset: bool, min_rows: int) -> Tensor:
         """What `validate_data` does for arrays, for a tensor on whatever device it is."""
@@ -107,7 +124,7 @@ class ThetaEstimator(CallbackSupportMixin, BaseEstimator):
                 "torch reports as available"
             ) from error
 
-    def _weight_tensor(self, sample_weight: Any, X: Tensor) -> Tensor | None:
+    def _weight_tensor(self, sample_weight: Any, X: Rows) -> Tensor | None:
         """Validate the weights of the rows; all-equal weights of one are no weights."""
         if sample_weight is None:
             return None
@@ -124,6 +141,12 @@ class ThetaEstimator(CallbackSupportMixin, BaseEstimator):
         """Names of the input columns, x0, x1, ... where none were given."""
         names = getattr(self, "feature_names_in_", None)
         return [f"x{j}" for j in range(self.n_features_in_)] if names is None else list(names)
+
+    def __sklearn_tags__(self) -> Any:
+        """Tags, with sparse input where it is accepted."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = self._accepts_sparse
+        return tags
 
     @contextmanager
     def _monitored(
@@ -177,7 +200,10 @@ class ThetaRegressor(RegressorMixin, ThetaEstimator):
             If an input is empty, not finite, or of the wrong shape.
         """
         rows = self._training_rows(X, y, sample_weight, reset=True)
-        with self._monitored(X, y, sample_weight, self._max_iterations()) as monitor:
+        with (
+            self._monitored(X, y, sample_weight, self._max_iterations()) as monitor,
+            threads_for(rows[0]),
+        ):
             self._fit_rows(*rows, monitor)
         return self
 
@@ -195,19 +221,20 @@ class ThetaRegressor(RegressorMixin, ThetaEstimator):
             Predictions; for a tensor, a tensor on the same device.
         """
         check_is_fitted(self)
-        rows = self._input_tensor(X, reset=False)
-        return self._target_like(self._predict_rows(rows), X, rows)
+        rows = self._input_rows(X, reset=False)
+        with threads_for(rows):
+            return self._target_like(self._predict_rows(rows), X, rows)
 
     def _training_rows(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Any, Tensor, Tensor | None]:
         """Validated rows of positive weight: a row of weight zero is no row."""
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
             )
         if isinstance(X, torch.Tensor) or isinstance(y, torch.Tensor):
-            rows = self._input_tensor(X, reset=reset, min_rows=self._min_rows)
+            rows = self._input_rows(X, reset=reset, min_rows=self._min_rows)
             targets = _checked_targets(y.detach().cpu().numpy() if torch.is_tensor(y) else y)
             if len(targets) != len(rows):
                 raise ValueError(
@@ -223,9 +250,10 @@ class ThetaRegressor(RegressorMixin, ThetaEstimator):
                 dtype=[np.float64, np.float32],
                 multi_output=True,
                 y_numeric=True,
+                accept_sparse="csr" if self._accepts_sparse else False,
                 ensure_min_samples=self._min_rows,
             )
-            rows = as_tensor(array).to(self._resolved_device())
+            rows = self._as_rows(array)
         one_target = targets.ndim == 1
         n_targets = 1 if one_target else targets.shape[1]
         if reset:
@@ -248,7 +276,7 @@ class ThetaRegressor(RegressorMixin, ThetaEstimator):
                 )
         return rows, matrix, weight
 
-    def _target_like(self, values: Tensor, X: Any, rows: Tensor) -> Any:
+    def _target_like(self, values: Tensor, X: Any, rows: Rows) -> Any:
         """Values (n, m) in the shape of y, and in the type, precision and place of X."""
         values = values.to(rows.dtype)
         return output_like(values[:, 0] if self._one_target else values, X)
@@ -310,7 +338,7 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
             )
-        rows = self._input_tensor(X, reset=True, min_rows=self._min_rows)
+        rows = self._input_rows(X, reset=True, min_rows=self._min_rows)
         targets = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
         self.classes_, probabilities = self._encode(targets)
         if len(probabilities) != len(rows):
@@ -329,7 +357,10 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
                 f"{type(self).__name__} needs samples of at least 2 classes in the data, but the "
                 f"data contains only one class: {self.classes_[present.cpu().numpy()]!r}"
             )
-        with self._monitored(X, y, sample_weight, self._max_iterations()) as monitor:
+        with (
+            self._monitored(X, y, sample_weight, self._max_iterations()) as monitor,
+            threads_for(rows),
+        ):
             self._fit_rows(rows, labels, weight, monitor)
         return self
 
@@ -359,8 +390,9 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
             For two classes, positive values speak for the second; otherwise one column a class.
         """
         check_is_fitted(self)
-        rows = self._input_tensor(X, reset=False)
-        return output_like(self._decide_rows(rows).to(rows.dtype), X)
+        rows = self._input_rows(X, reset=False)
+        with threads_for(rows):
+            return output_like(self._decide_rows(rows).to(rows.dtype), X)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict the class of each row.
@@ -376,7 +408,9 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
             Class labels.
         """
         check_is_fitted(self)
-        scores = self._decide_rows(self._input_tensor(X, reset=False))
+        rows = self._input_rows(X, reset=False)
+        with threads_for(rows):
+            scores = self._decide_rows(rows)
         codes = (scores > 0).long() if scores.ndim == 1 else scores.argmax(1)
         return self.classes_[codes.cpu().numpy()]
 
@@ -409,7 +443,7 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
 class ProbabilityMixin:
     """`predict_proba` from the decision values, which are log-odds or logits."""
 
-    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+    def predict_proba(self: Any, X: ArrayLike) -> np.ndarray:
         """Probability of each class.
 
         Parameters
@@ -423,10 +457,10 @@ class ProbabilityMixin:
             Rows sum to one; columns are in the order of ``classes_``.
         """
         check_is_fitted(self)
-        rows = self._input_tensor(X, reset=False)
+        rows = self._input_rows(X, reset=False)
         return output_like(torch.softmax(self._logits(rows), 1).to(rows.dtype), X)
 
-    def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
+    def predict_log_proba(self: Any, X: ArrayLike) -> np.ndarray:
         """Logarithm of the probability of each class, exact for probabilities near zero.
 
         Parameters
@@ -440,14 +474,15 @@ class ProbabilityMixin:
             Columns are in the order of ``classes_``.
         """
         check_is_fitted(self)
-        rows = self._input_tensor(X, reset=False)
+        rows = self._input_rows(X, reset=False)
         log_probability = torch.log_softmax(self._logits(rows), 1).to(rows.dtype)
         # In single precision a probability may round to one; its logarithm should then be zero.
         rounds_to_one = log_probability.exp() == 1
         return output_like(log_probability.masked_fill(rounds_to_one, 0.0), X)
 
-    def _logits(self: Any, rows: Tensor) -> Tensor:
-        scores = self._decide_rows(rows)
+    def _logits(self: Any, rows: Rows) -> Tensor:
+        with threads_for(rows):
+            scores = self._decide_rows(rows)
         if scores.ndim == 1:
             return torch.stack([torch.zeros_like(scores), scores], dim=1)
         return scores
@@ -491,11 +526,11 @@ class ThetaTransformer(TransformerMixin, ThetaEstimator):
         self : object
             The fitted transformer.
         """
-        rows = self._input_tensor(X, reset=True, min_rows=self._min_rows)
+        rows = self._input_rows(X, reset=True, min_rows=self._min_rows)
         weight = self._weight_tensor(sample_weight, rows)
         if weight is not None:
             rows, weight = rows[weight > 0], weight[weight > 0]
-        with self._monitored(X, y, sample_weight):
+        with self._monitored(X, y, sample_weight), threads_for(rows):
             self._fit_rows(rows, weight)
         return self
 
@@ -513,8 +548,9 @@ class ThetaTransformer(TransformerMixin, ThetaEstimator):
             Values of the basis functions.
         """
         check_is_fitted(self)
-        rows = self._input_tensor(X, reset=False)
-        values = self._transform_rows(rows)
+        rows = self._input_rows(X, reset=False)
+        with threads_for(rows):
+            values = self._transform_rows(rows)
         if isinstance(values, torch.Tensor):
             return output_like(values.to(rows.dtype), X)
         return values
@@ -541,33 +577,6 @@ class ThetaTransformer(TransformerMixin, ThetaEstimator):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def as_tensor(array: np.ndarray) -> Tensor:
-    """A tensor on the memory of an array, which nobody will write to."""
-    if array.dtype.byteorder not in "=|":
-        array = array.astype(array.dtype.newbyteorder("="))
-    if any(stride < 0 for stride in array.strides):
-        array = array.copy()
-    if array.flags.writeable:
-        return torch.from_numpy(array)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)
-
-
-def output_like(values: Tensor, X: Any) -> Any:
-    """A tensor on X's device if X is a tensor, else an array."""
-    if isinstance(X, torch.Tensor):
-        return values.to(X.device)
-    return values.cpu().numpy()
-
-
-def row_blocks(n_rows: int, row_bytes: int) -> Iterator[slice]:
-    """Cut rows into blocks whose working set stays in the processor's cache."""
-    size = int(np.clip(2**22 // max(row_bytes, 1), 256, 65_536))
-    for start in range(0, n_rows, size):
-        yield slice(start, start + size)
 
 
 def is_soft(y: Any) -> bool:

@@ -282,7 +282,7 @@ def _load(record: EstimatorRecord) -> type[Any]:
         ) from error
     if problem := _class_problem(estimator):
         raise PluginImportError(f"{_subject(record)} is not an estimator class: {problem}.")
-    return estimator  # type: ignore[no-any-return]
+    return estimator
 
 
 def _raise_if_duplicate(records: list[EstimatorRecord]) -> None:

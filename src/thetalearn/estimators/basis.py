@@ -45,9 +45,9 @@ class PolynomialRegressor(PolynomialFamily, LeastSquaresRegressor):
     degree : int, default=3
         Largest degree.
     product : {"complete", "tensor", "hyperbolic", "smolyak", "additive"}, default="complete"
-        Which products of powers of several inputs: total degree at most ``degree``; every degree
-        at most ``degree``; :math:`\prod_j (k_j + 1) \le` ``degree + 1``; a Smolyak set of univariate
-        degree at most ``degree`` (rounded down to a power of two); or no products.
+        Which products of several inputs: total degree at most ``degree``; every degree at most
+        ``degree``; :math:`\prod_j (k_j + 1) \le` ``degree + 1``; a Smolyak set of univariate degree
+        at most ``degree`` (rounded down to a power of two); or no products.
     alpha : float, default=0.0
         Weight of the ridge penalty of all coefficients but the constant's, against half the mean
         squared error.

@@ -6,6 +6,7 @@ Each family serves a regressor in `basis.py` and a transformer in `features.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -84,6 +85,10 @@ class DomainFamily:
                 f"domain={self.domain!r} must hold (low, high), or one such pair for each of the "
                 f"{d} columns"
             )
+        if not (given[..., 0] < given[..., 1]).all():
+            raise DomainError(
+                f"domain={self.domain!r} must hold finite numbers, the lower before the higher"
+            )
         box = np.broadcast_to(given, (d, 2))
         self._check_inside(X, box, "give a wider domain, or drop the rows")
         return box
@@ -102,7 +107,7 @@ class DomainFamily:
         return box
 
     def _check_inside(self: Any, X: Tensor, box: np.ndarray, remedy: str) -> None:
-        ends = torch.from_numpy(np.ascontiguousarray(box)).to(X.device)
+        ends = torch.tensor(box, device=X.device)
         slack = DOMAIN_SLACK * (ends[:, 1] - ends[:, 0])
         outside = (ends[:, 0] - slack > X) | (ends[:, 1] + slack < X)
         if outside.any():
@@ -154,21 +159,24 @@ class ChebyshevFamily(DomainFamily):
         )
         if np.array_equal(seen, self._seen):
             return
+        # Where one value was seen, the domain made up around it says nothing about the new one.
+        points = {j: self._seen[j, 0] for j in range(len(seen)) if np.ptp(self._seen[j]) == 0}
         self._seen, self._streaming = seen, True
         try:
             box = self._box_of(seen, self.n_samples_seen_)
         finally:
             del self._streaming
-        self.basis_, combine = self.basis_.widened(box[:, 0], box[:, 1])
+        self.basis_, combine = self.basis_.widened(box[:, 0], box[:, 1], points)
         self._factor.change_terms(combine)
 
     def _adopt_basis(self: Any, other: Any) -> Any:
         if self.domain is None and other.domain is None:
-            from copy import deepcopy
-
             other = deepcopy(other)
             other._widen(self._seen)
-            self._widen(other._seen)
+            widened = deepcopy(self)
+            widened._widen(other._seen)
+            if widened.basis_ == other.basis_:
+                self._widen(other._seen)
         return super()._adopt_basis(other)  # type: ignore[misc]
 
 
@@ -192,7 +200,10 @@ class BSplineFamily(DomainFamily):
         for j, ends in enumerate(box):
             knots = place_points(columns[j], X[:, j], tuple(ends), self.placement, weight)
             knots = with_kinks(knots, kinks[j], self.degree)
-            factors.append(BSpline(knots, self.degree, tuple(ends), self.extrapolation))
+            try:
+                factors.append(BSpline(knots, self.degree, tuple(ends), self.extrapolation))
+            except ValueError as error:
+                raise type(error)(f"column {self._input_names()[j]!r}: {error}") from None
         if self.product == "tensor" or len(factors) == 1:
             n_terms = float(np.prod([float(f.n_terms) for f in factors]))
             if n_terms > 20_000:
@@ -280,7 +291,7 @@ def per_column(name: str, points: Any, n_columns: int) -> list[Any]:
             f"{name} holds points for {len(points)} columns, but X has {n_columns}: give one "
             "sequence for all columns, or one for each"
         )
-    return [np.asarray(p, dtype=np.float64) for p in points]
+    return [p if isinstance(p, Integral) else np.asarray(p, dtype=np.float64) for p in points]
 
 
 def place_points(

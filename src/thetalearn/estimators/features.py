@@ -11,8 +11,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..base import DEVICE, ThetaTransformer, row_blocks
+from ..base import DEVICE, ThetaTransformer
 from ..representations.bases import Basis, LocalBasis
+from ..rows import row_blocks
 from .basis import Domain
 from .families import (
     BSplineFamily,
@@ -250,6 +251,27 @@ class BSplineFeatures(BSplineFamily, BasisFeatures):
         assert isinstance(self.basis_, LocalBasis)
         rows = self.basis_.local(X.to(torch.float64)).to_scipy()[:, self._first :]
         return rows.astype(np.float32) if X.dtype == torch.float32 else rows
+
+    def transform(self, X: ArrayLike) -> np.ndarray | sp.csr_array:
+        """Evaluate the basis functions.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray or csr_array of shape (n_samples, n_output_features)
+            Values of the basis functions; for a tensor, a tensor, sparse with ``sparse_output``.
+        """
+        values: Any = super().transform(X)
+        if not (sp.issparse(values) and isinstance(X, torch.Tensor)):
+            return values
+        entries = values.tocoo()
+        places = torch.from_numpy(np.stack(entries.coords).astype(np.int64))
+        numbers = torch.from_numpy(entries.data)
+        return torch.sparse_coo_tensor(places, numbers, entries.shape, device=X.device)
 
 
 class ReLUFeatures(ReLUFamily, BasisFeatures):

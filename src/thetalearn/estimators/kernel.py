@@ -14,10 +14,11 @@ from scipy.linalg import lapack
 from torch import Tensor
 
 from .._sklearn_compat import Interval, StrOptions
-from ..base import DEVICE, ThetaRegressor, row_blocks
+from ..base import DEVICE, ThetaRegressor
 from ..exceptions import RankWarning
 from ..monitor import FitMonitor
 from ..representations.kernels import KERNELS
+from ..rows import row_blocks
 from .families import scale_gamma
 from .least_squares import ALPHA
 
@@ -66,11 +67,11 @@ class KernelFamily:
         function, names = KERNELS[self.kernel]
         return partial(function, **{name: values[name] for name in names})
 
-    def _gram(self: Any, X: Tensor, Y: Tensor) -> Tensor:
+    def _gram(self: Any, kernel: MatrixKernel, X: Tensor, Y: Tensor) -> Tensor:
         """The kernel matrix of the training rows, which must be one."""
         gram = X.new_empty(len(X), len(Y), dtype=torch.float64)
         for block in row_blocks(len(X), 8 * len(Y)):
-            gram[block] = self.kernel_(X[block].to(torch.float64), Y)
+            gram[block] = kernel(X[block].to(torch.float64), Y)
         if not torch.isfinite(gram).all():
             raise ValueError(
                 f"kernel={self.kernel!r} gives NaN or infinity on the training rows: scale the "
@@ -78,15 +79,25 @@ class KernelFamily:
             )
         if callable(self.kernel) or self.kernel == "precomputed":
             # Half of the digits: a kernel may have been computed with less care than one would.
-            check_kernel_matrix(gram, torch.finfo(X.dtype).eps ** 0.5)
+            tol = torch.finfo(X.dtype).eps ** 0.5
+            check_symmetric(gram, tol)
+            # k(x, y)^2 <= k(x, x) k(y, y): the largest entry stands on the diagonal.
+            if float(gram.abs().max()) > (1 + tol) * float(gram.diagonal().max()):
+                warn_indefinite(self.kernel, "its largest entry is off the diagonal")
         return gram
 
-    def _check_square(self: Any, n_rows: int) -> None:
-        if n_rows != self.n_features_in_:
-            raise ValueError(
-                'kernel="precomputed" takes the square kernel matrix of the training rows, but X '
-                f"has shape ({n_rows}, {self.n_features_in_})"
-            )
+    def _weight_tensor(self: Any, sample_weight: Any, X: Any) -> Tensor | None:
+        weight = super()._weight_tensor(sample_weight, X)  # type: ignore[misc]
+        if self.kernel == "precomputed":
+            if len(X) != X.shape[1]:
+                raise ValueError(
+                    'kernel="precomputed" takes the square kernel matrix of the training rows, '
+                    f"but X has shape {tuple(X.shape)}"
+                )
+            # A row of weight zero is no row, and its column is no column.
+            seen = X.new_ones(len(X)) if weight is None else weight
+            self._columns = torch.nonzero(seen > 0)[:, 0]
+        return weight
 
     def __sklearn_tags__(self: Any) -> Any:
         """Tags; a precomputed kernel is split by rows and columns."""
@@ -160,21 +171,23 @@ class KernelRidgeRegressor(KernelFamily, ThetaRegressor):
     kernel_ : callable
         The kernel with its parameters.
     condition_number_ : float
-        Condition number of the matrix that was solved with, in the 1-norm as LAPACK estimates it;
-        it bounds that in the 2-norm. Infinite below full rank.
+        Condition number of the matrix solved with, :math:`K + n\alpha I` for weights of one, in
+        the 1-norm as LAPACK estimates it. Infinite below full rank.
     rank_ : int
         Numerical rank of that matrix.
 
     Raises
     ------
     ValueError
-        If a precomputed or callable kernel gives a matrix of the wrong shape, that is not finite or
-        not symmetric, or that is seen not to be positive semi-definite.
+        If the kernel matrix is not finite, or that of a precomputed or callable kernel has the
+        wrong shape or is not symmetric.
 
     Warns
     -----
     RankWarning
         If the matrix is singular to working precision.
+    UserWarning
+        If the kernel is seen not to be positive semi-definite.
 
     References
     ----------
@@ -219,29 +232,17 @@ class KernelRidgeRegressor(KernelFamily, ThetaRegressor):
         self.kernel_params = kernel_params
         self.device = device
 
-    def _training_rows(
-        self, X: Any, y: Any, sample_weight: Any, *, reset: bool
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        rows, targets, weight = super()._training_rows(X, y, sample_weight, reset=reset)
-        if self.kernel != "precomputed":
-            return rows, targets, weight
-        self._check_square(len(rows) if np.ndim(sample_weight) == 0 else len(sample_weight))
-        self._columns = torch.arange(self.n_features_in_, device=rows.device)
-        if len(rows) < len(self._columns):
-            # A row of weight zero is no row, and its column is no column.
-            self._columns = self._columns[torch.as_tensor(np.asarray(sample_weight)) > 0]
-        return rows, targets, weight
-
     def _fit_rows(self, X: Tensor, y: Tensor, weight: Tensor | None, monitor: FitMonitor) -> None:
-        self.kernel_ = self._make_kernel(X, weight)
+        kernel = self._make_kernel(X, weight)
         centres = self._columns if self.kernel == "precomputed" else X
-        gram = self._gram(X, centres)
+        gram = self._gram(kernel, X, centres)
         ridge = float(self.alpha) * (len(X) if weight is None else float(weight.sum()))
         if weight is None:
             dual = self._solve(gram, y, ridge, X.dtype)
         else:
             root = weight.sqrt()[:, None]
             dual = root * self._solve(gram.mul_(root).mul_(root.T), root * y, ridge, X.dtype)
+        self.kernel_ = kernel
         self.X_fit_ = centres.cpu().numpy().copy()
         self.dual_coef_ = (dual[:, 0] if self._one_target else dual).cpu().numpy().copy()
 
@@ -249,27 +250,35 @@ class KernelRidgeRegressor(KernelFamily, ThetaRegressor):
         """Solve (gram + ridge I) z = targets, overwriting gram."""
         gram.diagonal().add_(ridge)
         factor, failed = torch.linalg.cholesky_ex(gram)
-        self.rank_ = len(gram)
         if not failed:
             norm = float(torch.linalg.matrix_norm(gram, 1))
             rcond, _ = lapack.dpocon(factor.cpu().numpy(), norm, uplo="L")
             if rcond * MAX_CONDITION > 1:
-                self.condition_number_ = float(1 / rcond)
+                self.rank_, self.condition_number_ = len(gram), float(1 / rcond)
                 return torch.cholesky_solve(targets, factor)
         del factor
+        return self._solve_least_norm(gram, targets, torch.finfo(dtype).eps ** 0.5)
+
+    def _solve_least_norm(self, gram: Tensor, targets: Tensor, tol: float) -> Tensor:
+        """Solve with the eigenvalues that stand clear of rounding."""
+        n = len(gram)
         values, vectors = torch.linalg.eigh(gram)
         least, largest = float(values[0]), float(values.abs().max())
-        if least < -(torch.finfo(dtype).eps ** 0.5) * largest:
-            raise not_positive(self.kernel, f"its least eigenvalue is {least - ridge:.3g}")
-        # The most negative eigenvalue shows how large the noise is.
-        kept = values > max(len(gram) * torch.finfo(torch.float64).eps * largest, -least)
+        noise = n * torch.finfo(torch.float64).eps * largest
+        indefinite = least < -tol * largest
+        if indefinite:
+            warn_indefinite(self.kernel, "its negative eigenvalues are left out")
+        else:
+            # The most negative eigenvalue shows how large the noise is.
+            noise = max(noise, -least)
+        kept = values > noise
         self.rank_ = int(kept.sum())
-        self.condition_number_ = largest / least if self.rank_ == len(gram) else np.inf
-        if self.rank_ < len(gram):
+        self.condition_number_ = largest / least if self.rank_ == n else np.inf
+        if self.rank_ < n and not indefinite:
             warnings.warn(
-                f"the {len(gram)} rows determine {self.rank_} dual coefficients only: the kernel "
-                "matrix is singular to working precision, and the solution of least norm is "
-                "returned. Raise alpha, or drop rows that repeat",
+                f"the {n} rows determine {self.rank_} dual coefficients only: the kernel matrix is "
+                "singular to working precision, and the solution of least norm is returned. Raise "
+                "alpha, or drop rows that repeat",
                 RankWarning,
                 stacklevel=2,
             )
@@ -284,7 +293,9 @@ class KernelRidgeRegressor(KernelFamily, ThetaRegressor):
 def kernel_sums(kernel: MatrixKernel, X: Tensor, centres: np.ndarray, dual: np.ndarray) -> Tensor:
     """``kernel(X, centres) @ dual`` in blocks of rows."""
     coef, Y = (torch.from_numpy(array).to(X.device) for array in (dual, centres))
-    out = coef.new_empty(len(X), coef.shape[1])
+    out = coef.new_zeros(len(X), coef.shape[1])
+    if len(Y) == 0:
+        return out
     for block in row_blocks(len(X), 8 * max(len(Y), X.shape[1])):
         out[block] = kernel(X[block].to(torch.float64), Y) @ coef
     return out
@@ -312,25 +323,22 @@ def called_on_arrays(
     return values.detach().to(X.device, torch.float64)
 
 
-def check_kernel_matrix(gram: Tensor, tol: float) -> None:
-    """Refuse a matrix that cannot be a kernel's, as far as one look at its entries shows it."""
-    largest = float(gram.abs().max())
+def check_symmetric(gram: Tensor, tol: float) -> None:
+    """Refuse a matrix that is no kernel's."""
     gap = (gram - gram.T).abs()
-    if float(gap.max()) > tol * largest:
+    if float(gap.max()) > tol * float(gram.abs().max()):
         i, j = divmod(int(gap.argmax()), len(gram))
         raise ValueError(
             f"the kernel matrix is not symmetric: entry ({i}, {j}) is {gram[i, j].item():.6g}, "
             f"entry ({j}, {i}) is {gram[j, i].item():.6g}"
         )
-    # k(x, y)^2 <= k(x, x) k(y, y), so that the largest entry stands on the diagonal.
-    if largest > (1 + tol) * float(gram.diagonal().max()):
-        raise not_positive("", "its largest entry is not on its diagonal")
 
 
-def not_positive(kernel: Any, sign: str) -> ValueError:
-    """The error for a kernel that is none."""
-    named = f" of kernel={kernel!r}" if kernel else ""
-    return ValueError(
-        f"the kernel matrix{named} is not positive semi-definite: {sign}. Use a positive "
-        "semi-definite kernel: a similarity, not a distance"
+def warn_indefinite(kernel: Any, sign: str) -> None:
+    """Warn of a kernel that is none."""
+    warnings.warn(
+        f"kernel={kernel!r} is not positive semi-definite on the training rows: {sign}. Use a "
+        "positive semi-definite kernel: a similarity, not a distance",
+        UserWarning,
+        stacklevel=2,
     )

@@ -15,15 +15,15 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from .._sklearn_compat import Interval, fit_context
-from ..base import ThetaRegressor, row_blocks
+from ..base import ThetaRegressor
 from ..exceptions import RankWarning
 from ..monitor import FitMonitor
 from ..representations.bases import Basis, LocalBasis, TensorBSpline
 from ..representations.bases.basis import Order, multi_order
+from ..rows import row_blocks, threads_for
 from ..solvers.least_squares import (
     BandedFactor,
     DenseFactor,
-    LeastSquaresFactor,
     Penalty,
     Solution,
 )
@@ -41,6 +41,7 @@ class LeastSquaresRegressor(ThetaRegressor):
 
     alpha: float
     basis_: Any
+    _factor: Any
 
     @abstractmethod
     def _make_basis(self, X: Tensor, weight: Tensor | None) -> Basis:
@@ -77,7 +78,7 @@ class LeastSquaresRegressor(ThetaRegressor):
         self._absorb(X, y, weight)
         self._solve(monitor)
 
-    def _new_factor(self) -> LeastSquaresFactor:
+    def _new_factor(self) -> BandedFactor | DenseFactor:
         if isinstance(self.basis_, TensorBSpline):
             width = int(self.basis_.offsets[-1]) + 1
             return BandedFactor(self.basis_.n_terms, self._n_targets, width)
@@ -85,15 +86,20 @@ class LeastSquaresRegressor(ThetaRegressor):
 
     def _absorb(self, X: Tensor, y: Tensor, weight: Tensor | None) -> None:
         """Update the factor with rows."""
-        self.n_samples_seen_ += len(X)
         if isinstance(self._factor, BandedFactor):
             packed = self.basis_.compress(X, y, weight)
             total = float(len(X) if weight is None else weight.sum())
             self._factor.update(packed.starts, packed.offsets, packed.rows, packed.targets, total)
-            return
-        for block in row_blocks(len(X), 8 * self.basis_.n_terms):
-            design = dense_design(self.basis_, X[block].to(torch.float64))
-            self._factor.update(design, y[block], None if weight is None else weight[block])
+        else:
+            for block in row_blocks(len(X), 8 * self.basis_.n_terms):
+                design = dense_design(self.basis_, X[block].to(torch.float64))
+                try:
+                    self._factor.update(design, y[block], None if weight is None else weight[block])
+                except OverflowError as error:
+                    raise ValueError(
+                        f"{type(self).__name__}: {error}: scale the columns, or lower the degree"
+                    ) from None
+        self.n_samples_seen_ += len(X)
 
     def _solve(self, monitor: FitMonitor) -> None:
         """Set the coefficients from the factor."""
@@ -108,12 +114,10 @@ class LeastSquaresRegressor(ThetaRegressor):
                 RankWarning,
                 stacklevel=2,
             )
-        for record in solution.history:
-            monitor(record)
-        self._note_iterations(solution, monitor.history)
         self._set_coef(solution.coef)
+        self._note_iterations(solution, monitor)
 
-    def _note_iterations(self, solution: Solution, history: list[dict[str, float]]) -> None:
+    def _note_iterations(self, solution: Solution, monitor: FitMonitor) -> None:
         """Hook of estimators whose solver may iterate."""
 
     def _set_coef(self, coef: np.ndarray) -> None:
@@ -170,20 +174,24 @@ class LeastSquaresRegressor(ThetaRegressor):
             The updated estimator.
         """
         first = not hasattr(self, "_factor")
-        X, y, weight = self._training_rows(X, y, sample_weight, reset=first)
+        rows, targets, weight = self._training_rows(X, y, sample_weight, reset=first)
+        with threads_for(rows):
+            self._update(rows, targets, weight, first)
+        return self
+
+    def _update(self, rows: Tensor, y: Tensor, weight: Tensor | None, first: bool) -> None:
         if first:
             self._streaming = True
             try:
-                self.basis_ = self._make_basis(X, weight)
+                self.basis_ = self._make_basis(rows, weight)
             finally:
                 del self._streaming
             self._factor = self._new_factor()
             self.n_samples_seen_ = 0
         else:
-            self._grow_basis(X)
-        self._absorb(X, y, weight)
+            self._grow_basis(rows)
+        self._absorb(rows, y, weight)
         self._solve(FitMonitor())
-        return self
 
     def merge(self, other: Self) -> Self:
         """Take in the rows that another fitted estimator has seen, exactly.
@@ -241,9 +249,10 @@ class LeastSquaresRegressor(ThetaRegressor):
             Derivatives.
         """
         check_is_fitted(self)
-        rows = self._input_tensor(X, reset=False)
+        rows = self._input_rows(X, reset=False)
         orders = multi_order(order, self.n_features_in_)
-        return self._target_like(self._combine(rows, orders), X, rows)
+        with threads_for(rows):
+            return self._target_like(self._combine(rows, orders), X, rows)
 
     def gradient(self, X: ArrayLike) -> np.ndarray:
         """All first partial derivatives of the fitted function.

@@ -13,6 +13,7 @@ from torch import Tensor
 from .._sklearn_compat import Interval
 from ..base import DEVICE
 from ..exceptions import ConvergenceWarning
+from ..monitor import FitMonitor
 from ..representations.bases import Affine, Basis
 from ..solvers.least_squares import Penalty, Solution
 from .least_squares import ALPHA, LeastSquaresRegressor
@@ -84,6 +85,7 @@ class LinearRegressor(LeastSquaresRegressor):
     (array([-0.5]), 1.833333)
     """
 
+    _accepts_sparse = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **ALPHA,
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
@@ -121,11 +123,16 @@ class LinearRegressor(LeastSquaresRegressor):
             float(self.alpha), float(self.l1_ratio), tol=self.tol, max_iter=self.max_iter
         )
 
-    def _note_iterations(self, solution: Solution, history: list[dict[str, float]]) -> None:
+    def _note_iterations(self, solution: Solution, monitor: FitMonitor) -> None:
         # A direct solve counts as one iteration, as scikit-learn's checks expect of max_iter.
-        self.n_iter_, self.history_ = max(solution.n_iter, 1), history
+        self.n_iter_, self.history_ = max(solution.n_iter, 1), monitor.history
         self.converged_ = solution.converged
-        if not solution.converged:
+        try:
+            for record in solution.history:
+                monitor(record)
+        except KeyboardInterrupt:
+            self.converged_ = False
+        if not self.converged_:
             warnings.warn(
                 f"coordinate descent stopped at max_iter={self.max_iter} sweeps without meeting "
                 f"tol={self.tol}: raise max_iter or alpha, or scale the columns",

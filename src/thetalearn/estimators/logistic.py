@@ -13,10 +13,11 @@ from sklearn.utils.multiclass import type_of_target
 from torch import Tensor
 
 from .._sklearn_compat import Interval, StrOptions
-from ..base import DEVICE, VERBOSE, ProbabilityMixin, ThetaClassifier, is_soft, row_blocks
+from ..base import DEVICE, VERBOSE, ProbabilityMixin, ThetaClassifier, is_soft
 from ..exceptions import ConvergenceWarning, SeparationWarning
 from ..monitor import FitMonitor
 from ..objectives.cross_entropy import BinaryCrossEntropy, CrossEntropy, SoftmaxCrossEntropy
+from ..rows import row_blocks
 from ..solvers.newton import Minimum, newton, newton_cg
 
 __all__ = ["LogisticClassifier", "SoftmaxClassifier"]
@@ -24,11 +25,13 @@ __all__ = ["LogisticClassifier", "SoftmaxClassifier"]
 #: Above this many parameters the Hessian costs more than the iterations it saves.
 NEWTON_PARAMS = 1_000
 
-Labels = dict[Any, float] | str | None
+ClassWeight = dict[Any, float] | str | None
 
 
 class CrossEntropyClassifier(ProbabilityMixin, ThetaClassifier):
     """A linear model of logits fitted by cross-entropy; subclasses give the objective."""
+
+    _accepts_sparse = True
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "alpha": [Interval(Real, 0, None, closed="left")],
@@ -49,7 +52,7 @@ class CrossEntropyClassifier(ProbabilityMixin, ThetaClassifier):
         alpha: float = 1e-4,
         fit_intercept: bool = True,
         penalize_intercept: bool = False,
-        class_weight: Labels = None,
+        class_weight: ClassWeight = None,
         solver: str = "auto",
         tol: float = 1e-8,
         max_iter: int = 100,
@@ -108,7 +111,7 @@ class CrossEntropyClassifier(ProbabilityMixin, ThetaClassifier):
                 f"class_weight={self.class_weight!r} needs class labels; with soft labels give "
                 "sample_weight instead"
             )
-        if self.class_weight == "balanced":
+        if isinstance(self.class_weight, str):
             counts = (y if weight is None else y * weight[:, None]).sum(0)
             factors = counts.sum() / (len(self.classes_) * counts.clamp(min=1e-300))
         else:
@@ -120,12 +123,20 @@ class CrossEntropyClassifier(ProbabilityMixin, ThetaClassifier):
                 )
             values = [float(self.class_weight.get(c, 1.0)) for c in self.classes_.tolist()]
             factors = torch.tensor(values, dtype=torch.float64, device=y.device)
+            if not all(np.isfinite(v) and v > 0 for v in values):
+                raise ValueError(
+                    f"class_weight={self.class_weight!r} must hold finite weights above 0: drop "
+                    "the rows of a class that should not count"
+                )
         each = y @ factors
         return each if weight is None else each * weight
 
     def _public(self, theta: Tensor, objective: CrossEntropy) -> dict[str, np.ndarray]:
         """Fitted attributes from flat parameters."""
         table = theta.view(objective.n_logits, objective.width).cpu().numpy()
+        if len(table) > 1:
+            # Of the solutions with the same probabilities, the one whose rows sum to zero.
+            table = table - table.mean(0)
         d = objective.X.shape[1]
         intercept = table[:, d].copy() if self.fit_intercept else np.zeros(len(table))
         return {"coef_": table[:, :d].copy(), "intercept_": intercept}
@@ -344,7 +355,7 @@ class SoftmaxClassifier(CrossEntropyClassifier):
 
 
 def separates(objective: CrossEntropy, found: Minimum) -> bool:
-    """Whether theta, or the direction in which it still moves, certifies separable classes.
+    """Whether theta, or a direction in which it still moved, certifies separable classes.
 
     A direction certifies if along it no row loses margin and some row gains.
     """
@@ -353,6 +364,9 @@ def separates(objective: CrossEntropy, found: Minimum) -> bool:
         return False
     if bool((objective.margins(found.theta) > 0).all()):
         return True
-    gains = objective.margins(-found.direction)
-    reach = float(gains.abs().max())
-    return reach > 1e-3 and bool((gains >= -1e-6 * reach).all())
+    for direction in (found.direction, found.drift):
+        gains = objective.margins(-direction)
+        reach = float(gains.abs().max())
+        if reach > 1e-3 and bool((gains >= -1e-6 * reach).all()):
+            return True
+    return False

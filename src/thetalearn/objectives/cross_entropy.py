@@ -87,6 +87,10 @@ class CrossEntropy(ABC):
             return rows @ table.T
         return (rows @ table[:, :-1].T).add_(table[:, -1])
 
+    def all_logits(self, theta: Tensor) -> Tensor:
+        """Logits of all rows, shape (n, n_logits)."""
+        return torch.cat([self.logits(theta, rows) for _, rows in self._blocks()])
+
     def evaluate(self, theta: Tensor) -> tuple[float, Tensor]:
         """Value and gradient."""
         value, gradient, _ = self._accumulate(theta, with_hessian=False)
@@ -220,7 +224,7 @@ class BinaryCrossEntropy(CrossEntropy):
 
     def margins(self, theta: Tensor) -> Tensor:
         """Signed logits, shape (n, 1)."""
-        return self.logits(theta, self.X.to(torch.float64)) * (2 * self.y[:, 1:] - 1)
+        return self.all_logits(theta) * (2 * self.y[:, 1:] - 1)
 
 
 class SoftmaxCrossEntropy(CrossEntropy):
@@ -278,7 +282,7 @@ class SoftmaxCrossEntropy(CrossEntropy):
 
     def margins(self, theta: Tensor) -> Tensor:
         """Logit of each row's class less those of the others, shape (n, K - 1)."""
-        logits = self.logits(theta, self.X.to(torch.float64))
+        logits = self.all_logits(theta)
         own = self.y.argmax(1, keepdim=True)
         others = torch.ones_like(self.y, dtype=torch.bool).scatter_(1, own, False)
         return (logits.gather(1, own) - logits)[others].view(len(logits), -1)

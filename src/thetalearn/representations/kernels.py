@@ -272,9 +272,9 @@ def neural_tangent_kernel(
     layer = Layer.of_inputs(*_two_sets(X, Y), gamma).with_bias(coef0)
     tangent = layer.inner_products()
     for _ in range(depth):
-        slope = 1 - layer.angle / pi
+        slope = 1 - layer.angle() / pi
         layer = layer.rectified(1).with_bias(coef0)
-        tangent = tangent * slope + layer.inner_products()
+        tangent = layer.inner_products().addcmul_(tangent, slope)
     return tangent
 
 
@@ -299,11 +299,16 @@ KERNELS: dict[str, Kernel] = {
 
 
 class Layer(NamedTuple):
-    """Two sets of vectors as a layer sees them: lengths (n,) and (m,), and angles (n, m)."""
+    """Two sets of vectors as a layer sees them: lengths (n,) and (m,), and angles (n, m).
+
+    An angle is held as 1 - cos and 1 + cos, each a sum of nonnegative terms: nothing cancels where
+    vectors nearly coincide, or nearly oppose each other.
+    """
 
     left: Tensor
     right: Tensor
-    angle: Tensor
+    minus: Tensor
+    plus: Tensor
 
     @classmethod
     def of_inputs(cls, X: Tensor, Y: Tensor, gamma: float) -> Layer:
@@ -313,9 +318,8 @@ class Layer(NamedTuple):
             rows / torch.where(length > 0, length, 1.0)[:, None]
             for rows, length in ((X, left), (Y, right))
         )
-        angle = squared_distances(u, v).sqrt_()
-        torch.atan2(angle, squared_distances(u, -v).sqrt_(), out=angle).mul_(2)
-        return cls(gamma**0.5 * left, gamma**0.5 * right, angle)
+        minus, plus = squared_distances(u, v), squared_distances(u, -v)
+        return cls(gamma**0.5 * left, gamma**0.5 * right, minus.div_(2), plus.div_(2))
 
     def with_bias(self, variance: float) -> Layer:
         """A constant added to all inner products."""
@@ -323,36 +327,39 @@ class Layer(NamedTuple):
             return self
         a, b = self.left[:, None], self.right
         left, right = ((r.square() + variance).sqrt() for r in (self.left, self.right))
-        scale = left[:, None] * right
-        # 1 - cos as a sum of squares: nothing cancels at small angles.
-        versine = 2 * a * b * torch.sin(self.angle / 2).square()
-        versine += variance * (a - b).square() / (scale + a * b + variance)
-        versine /= scale
-        angle = 2 * torch.atan2(versine.sqrt(), (2 - versine).clamp_(min=0).sqrt_())
-        return Layer(left, right, angle)
+        old, new = a * b, left[:, None] * right
+        minus = (a - b).square_().mul_(variance).div_(new + old + variance)
+        minus.addcmul_(old, self.minus).div_(new)
+        plus = (a.square() + b.square() + variance).mul_(variance).div_(new + old)
+        plus.add_(variance).addcmul_(old, self.plus).div_(new)
+        return Layer(left, right, minus, plus)
+
+    def angle(self) -> Tensor:
+        """Angles, between 0 and pi."""
+        return torch.atan2(self.minus.sqrt(), self.plus.sqrt()).mul_(2)
 
     def rectified(self, order: int) -> Layer:
         """Random features max(w.x, 0)**order of both sets, in the limit of many."""
-        t = self.angle
+        t = self.angle()
+        sine, cosine = (self.minus * self.plus).sqrt_(), (self.plus - self.minus).div_(2)
         if order == 0:
             left, right = torch.ones_like(self.left), torch.ones_like(self.right)
-            versine = t / pi
+            minus = t / pi
         elif order == 1:
             left, right = self.left, self.right
-            versine = 2 * torch.sin(t / 2).square() - (torch.sin(t) - t * torch.cos(t)) / pi
+            minus = self.minus - (sine - t * cosine) / pi
         elif order == 2:
             left, right = (3**0.5 * length.square() for length in (self.left, self.right))
-            sine = torch.sin(t)
-            versine = t - sine * torch.cos(t) + (2 / 3) * (pi - t) * sine.square()
-            versine /= pi
+            minus = (t - sine * cosine + (2 / 3) * (pi - t) * sine.square()) / pi
         else:
             raise ValueError(f"order={order!r} of an arc-cosine kernel must be 0, 1 or 2")
         # Rectified features are nonnegative, so their angle is at most a right one.
-        return Layer(left, right, 2 * torch.asin((versine.clamp(0, 1) / 2).sqrt()))
+        minus.clamp_(0, 1)
+        return Layer(left, right, minus, 2 - minus)
 
     def inner_products(self) -> Tensor:
         """Inner products (n, m)."""
-        return self.left[:, None] * self.right * torch.cos(self.angle)
+        return (self.plus - self.minus).div_(2).mul_(self.left[:, None]).mul_(self.right)
 
 
 def squared_distances(X: Tensor, Y: Tensor) -> Tensor:

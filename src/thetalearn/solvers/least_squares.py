@@ -89,27 +89,33 @@ class DenseFactor(LeastSquaresFactor):
 
     def __init__(self, n_terms: int, n_targets: int) -> None:
         self.n_terms = n_terms
+        self.n_rows = 0
         self.weight_sum = 0.0
         self.triangle = torch.zeros(0, n_terms + n_targets, dtype=torch.float64)
 
     def update(self, design: Tensor, targets: Tensor, weight: Tensor | None) -> None:
         """Take in rows: design (n, K), targets (n, m), weight (n,)."""
-        self.weight_sum += len(design) if weight is None else float(weight.sum())
         # Term-major storage: LAPACK then factors the transpose in place of a copy.
         rows = torch.cat([design.T, targets.to(design).T])
         if weight is not None:
             rows = rows * weight.sqrt()
         self._absorb(rows)
+        self.n_rows += len(design)
+        self.weight_sum += len(design) if weight is None else float(weight.sum())
 
     def _absorb(self, rows: Tensor) -> None:
-        previous = self.triangle.to(rows.device)
-        self.triangle = torch.linalg.qr(torch.cat([previous.T, rows], dim=1).T, mode="r").R.cpu()
+        stacked = torch.cat([self.triangle.to(rows.device).T, rows], dim=1).T
+        triangle = torch.linalg.qr(stacked, mode="r").R.cpu()
+        if not torch.isfinite(triangle).all():
+            raise OverflowError("the basis functions are too large for a float at these rows")
+        self.triangle = triangle
 
     def merge(self, other: LeastSquaresFactor) -> None:
         """Take in the rows that another factor has seen."""
         assert isinstance(other, DenseFactor)
-        self.weight_sum += other.weight_sum
         self._absorb(other.triangle.T)
+        self.n_rows += other.n_rows
+        self.weight_sum += other.weight_sum
 
     def change_terms(self, combine: Tensor) -> None:
         """Replace the design A by A @ combine."""
@@ -125,7 +131,9 @@ class DenseFactor(LeastSquaresFactor):
     def solve(self, penalty: Penalty, has_constant: bool) -> Solution:
         """Minimise the penalised sum of squares."""
         triangle, targets = self.dense()
-        return solve_triangle(triangle, targets, penalty, has_constant, self.weight_sum)
+        # The rounding of a long column grows with the square root of its length.
+        rounding = max(_ROUNDING, 20 * _EPS * self.n_rows**0.5)
+        return solve_triangle(triangle, targets, penalty, has_constant, self.weight_sum, rounding)
 
 
 class BandedFactor(LeastSquaresFactor):
@@ -240,24 +248,27 @@ class BandedFactor(LeastSquaresFactor):
             rmatvec=lambda v: scipy.sparse.linalg.spsolve_triangular(upper.T.tocsr(), v.ravel()),
         )
         # t=1: with more columns the estimate draws from NumPy's global generator.
-        return scipy.sparse.linalg.onenormest(inverse, t=1) * scale < _MAX_CONDITION
+        return scipy.sparse.linalg.onenormest(inverse, t=1) * scale < 1 / _ROUNDING
 
     def _penalised(self, penalty: Penalty) -> BandedFactor:
         """This factor with the rows of the penalty taken in."""
         assert penalty.rows is not None
+        starts, rows = _rows_from_first_nonzero(penalty.rows)
+        out = BandedFactor(self.n_terms, self.n_targets, max(self.width, rows.shape[1]))
+        out.band[:, : self.width] = self.band
+        out.targets = self.targets
         scale = np.sqrt(penalty.alpha * self.weight_sum)
-        out = BandedFactor(self.n_terms, self.n_targets, self.width)
-        out.band, out.targets = self.band, self.targets
-        starts, rows = _rows_from_first_nonzero(penalty.rows, self.width)
         zeros = np.zeros((len(starts), 1, self.n_targets))
-        out.update(starts, np.arange(self.width), scale * rows[:, None, :], zeros, 0.0)
+        out.update(starts, np.arange(rows.shape[1]), scale * rows[:, None, :], zeros, 0.0)
         out.weight_sum = self.weight_sum
         return out
 
 
-#: Beyond this condition number a triangular solve returns noise, and the minimum-norm solution of
-#: the well-determined part is the honest answer.
-_MAX_CONDITION = 1.0 / (np.finfo(np.float64).eps * 10)
+_EPS = float(np.finfo(np.float64).eps)
+
+#: Relative to its norm, what is left of a column is rounding below this. A triangular solve would
+#: return noise, and the minimum-norm solution of the well-determined part is the honest answer.
+_ROUNDING = 10 * _EPS
 
 
 def solve_triangle(
@@ -266,17 +277,20 @@ def solve_triangle(
     penalty: Penalty,
     has_constant: bool,
     weight_sum: float,
+    rounding: float = _ROUNDING,
 ) -> Solution:
     """Minimise ``|triangle @ coef - targets|^2`` plus a penalty.
 
     An unpenalised constant in column 0 has been eliminated by the first row, so the remaining
     rows are the problem in the centred columns.
     """
-    n_rows, n_terms = triangle.shape
-    first = 1 if has_constant and n_rows else 0
+    first = 1 if has_constant and len(triangle) else 0
     inner, inner_targets = triangle[first:, first:], targets[first:]
     if penalty.alpha == 0:
-        solution = Solution(*_solve_unpenalised(inner, inner_targets))
+        # What is left of a column that equals a multiple of the constant is rounding, which only
+        # the column before the elimination can tell.
+        norms = np.linalg.norm(triangle[:, first:], axis=0)
+        solution = Solution(*_solve_unpenalised(inner, inner_targets, norms, rounding))
     elif penalty.l1_ratio == 0:
         scale = np.sqrt(penalty.alpha * weight_sum)
         if penalty.rows is None:
@@ -287,7 +301,10 @@ def solve_triangle(
         zeros = np.zeros((len(rows), targets.shape[1]))
         augmented = _qr_r(np.hstack([stacked, np.vstack([inner_targets, zeros])]))
         k = inner.shape[1]
-        solution = Solution(*_solve_unpenalised(augmented[:k, :k], augmented[:k, k:]))
+        norms = np.linalg.norm(augmented[:k, :k], axis=0)
+        solution = Solution(
+            *_solve_unpenalised(augmented[:k, :k], augmented[:k, k:], norms, _ROUNDING)
+        )
     else:
         solution = _solve_elastic_net(inner, inner_targets, penalty, weight_sum)
     if not first:
@@ -297,23 +314,28 @@ def solve_triangle(
     return replace(solution, coef=coef, rank=solution.rank + 1)
 
 
-def _solve_unpenalised(triangle: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, int]:
-    """Triangular solve, or the minimum-norm solution when the columns are dependent."""
+def _solve_unpenalised(
+    triangle: np.ndarray, targets: np.ndarray, norms: np.ndarray, rounding: float
+) -> tuple[np.ndarray, int]:
+    """Triangular solve, or the minimum-norm solution when the columns are dependent.
+
+    ``norms`` are those of the columns, beside which what is left of them may be rounding.
+    """
     n_rows, n_terms = triangle.shape
-    if n_terms == 0:
-        return np.zeros((0, targets.shape[1])), 0
-    if n_rows == n_terms:
-        norms = np.linalg.norm(triangle, axis=0)
-        if np.all(norms > 0):
-            # Scaling the columns does not change a triangular solve, but it does change what the
-            # condition number says: units of measurement must not look like collinearity.
-            rcond, _ = lapack.dtrcon(np.asfortranarray(triangle / norms))
-            if rcond * _MAX_CONDITION > 1:
-                return scipy.linalg.solve_triangular(triangle, targets), n_terms
-    coef, _, rank, _ = scipy.linalg.lstsq(
-        triangle, targets, cond=np.finfo(np.float64).eps * max(n_terms, 10)
-    )
-    return coef, int(rank)
+    if n_rows == 0 or n_terms == 0:
+        return np.zeros((n_terms, targets.shape[1])), 0
+    if n_rows == n_terms and np.all(norms > 0):
+        # Scaling the columns does not change a triangular solve, but it does change what the
+        # condition number says: units of measurement must not look like collinearity.
+        scaled = np.asfortranarray(triangle / norms)
+        rcond, _ = lapack.dtrcon(scaled)
+        if rcond * np.abs(scaled).sum(0).max() > rounding:
+            return scipy.linalg.solve_triangular(triangle, targets), n_terms
+    left, values, right = scipy.linalg.svd(triangle, full_matrices=False)
+    noise = max(rounding, _EPS * n_terms) * max(values[0], norms.max())
+    rank = int((values > noise).sum())
+    coef = right[:rank].T @ ((left[:, :rank].T @ targets) / values[:rank, None])
+    return coef, rank
 
 
 def _solve_elastic_net(
@@ -340,6 +362,8 @@ def _solve_elastic_net(
                 max_iter=penalty.max_iter,
                 tol=penalty.tol,
                 return_n_iter=True,
+                # Unused by cyclic descent, but without it the global generator is drawn from.
+                random_state=0,
             )
         coef[:, k] = path[:, 0]
         n_iter = max(n_iter, int(iterations[0]))
@@ -354,12 +378,13 @@ def _qr_r(matrix: np.ndarray) -> np.ndarray:
     ]
 
 
-def _rows_from_first_nonzero(matrix: sp.csr_array, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _rows_from_first_nonzero(matrix: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
     """Rows as (start, entries from there on), in the order of their starts."""
     matrix = matrix.sorted_indices()
     starts = matrix.indices[matrix.indptr[:-1]].astype(np.int64)
-    rows = np.zeros((matrix.shape[0], width))
     owner = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    rows[owner, matrix.indices - starts[owner]] = matrix.data
+    places = matrix.indices - starts[owner]
+    rows = np.zeros((matrix.shape[0], int(places.max(initial=0)) + 1))
+    rows[owner, places] = matrix.data
     order = np.argsort(starts, kind="stable")
     return starts[order], rows[order]

@@ -6,6 +6,7 @@ seen. Where there are too many parameters for a Hessian, conjugate gradients sol
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -26,6 +27,12 @@ THIN_STRIDE = 8
 
 #: Products with the Hessian that one step may take.
 MAX_PRODUCTS = 500
+
+#: Iterates that the drift is taken over. Where there is no minimum, each step goes the same way.
+DRIFT_STEPS = 6
+
+#: Why a solver ended when the user pressed Ctrl-C.
+INTERRUPTED = "interrupted"
 
 #: Reports an iteration; True asks to stop.
 Report = Callable[[dict[str, float], Tensor], bool]
@@ -61,8 +68,8 @@ class SmoothObjective(Protocol):
 class Minimum:
     """Where a solver ended.
 
-    ``direction`` is the last step it would have taken, which tells where an objective without a
-    minimum runs off to.
+    ``direction`` is the last step it would have taken and ``drift`` the sum of the last few it took
+    (both to be subtracted), which tell where an objective without a minimum runs off to.
     """
 
     theta: Tensor
@@ -70,6 +77,7 @@ class Minimum:
     converged: bool
     reason: str
     direction: Tensor
+    drift: Tensor
 
 
 def newton(
@@ -108,7 +116,10 @@ def newton(
         part = objective.thinned(THIN_STRIDE**level)
         # Nearer than the sampling error of the part there is nothing to gain.
         part_tol = 0.3 * (objective.n_params / len(part.X)) ** 0.5
-        theta = _descend_with_hessian(part, theta, metric, part_tol, 20, _ignore).theta
+        found = _descend_with_hessian(part, theta, metric, part_tol, 20, _ignore)
+        if found.reason == INTERRUPTED:
+            return found
+        theta = found.theta
         metric = _Metric(_factorise(part.evaluate_with_hessian(theta)[2]))
     return _descend_with_hessian(objective, theta, metric, tol, max_iter, report)
 
@@ -186,11 +197,12 @@ def _descend(
     last_decrement = np.inf
     step = metric.solve(gradient)
     n_iter, reason = 0, ""
+    trail = deque([theta], maxlen=DRIFT_STEPS)
     try:
         while True:
             decrement = max(float(gradient @ step), 0.0) ** 0.5
             if decrement <= tol:
-                return Minimum(theta, max(n_iter, 1), True, "tolerance met", step)
+                return Minimum(theta, max(n_iter, 1), True, "tolerance met", step, trail[0] - theta)
             if not fresh and decrement > chord_factor * last_decrement:
                 value, gradient, metric = renew(theta)
                 step, fresh = metric.solve(gradient), True
@@ -203,9 +215,10 @@ def _descend(
                 # Rounding hides any further descent: what is left of the decrement is noise.
                 converged = decrement <= max(tol, 1e-6)
                 reason = "no further descent"
-                return Minimum(theta, max(n_iter, 1), converged, reason, step)
+                return Minimum(theta, max(n_iter, 1), converged, reason, step, trail[0] - theta)
             metric.learn(moved[0] - theta, moved[2] - gradient)
             theta, value, gradient = moved
+            trail.append(theta)
             n_iter += 1
             record = {
                 "loss": value,
@@ -221,8 +234,8 @@ def _descend(
                 fresh = True
             step = metric.solve(gradient)
     except KeyboardInterrupt:
-        reason = "interrupted"
-    return Minimum(theta, max(n_iter, 1), False, reason, step)
+        reason = INTERRUPTED
+    return Minimum(theta, max(n_iter, 1), False, reason, step, trail[0] - theta)
 
 
 def _line_search(

@@ -1,4 +1,4 @@
-"""Bases: torch functions from (n, d) to (n, K), with derivatives, and the nodes that go with them."""
+"""Bases: torch functions from (n, d) to (n, K) with their derivatives, and nodes for them."""
 
 from .basis import Basis, BoundedBasis, Interval, LocalBasis, LocalRows, UnivariateBasis
 from .bspline import AdditiveBSpline, BSpline, TensorBSpline, quantile_knots, uniform_knots

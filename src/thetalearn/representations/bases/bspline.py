@@ -75,8 +75,9 @@ class BSpline(LocalBasis):
         self.interval = Interval(*domain, extrapolation)
         interior = np.asarray(knots, dtype=np.float64)
         low, high = self.interval.low, self.interval.high
-        if interior.ndim != 1 or not np.all(np.diff(interior) >= 0):
-            raise ValueError(f"knots={knots!r} must be one-dimensional and in increasing order")
+        finite = bool(np.isfinite(interior).all())
+        if interior.ndim != 1 or not finite or not np.all(np.diff(interior) >= 0):
+            raise ValueError(f"knots={knots!r} must be finite numbers in increasing order")
         if interior.size and not (interior[0] > low and interior[-1] < high):
             outside = interior[(interior <= low) | (interior >= high)]
             raise ValueError(
@@ -371,7 +372,9 @@ class TensorBSpline(LocalBasis):
                 sp.eye_array(math.prod(sizes[j + 1 :])),
             )
             parts.append(sp.kron(sp.kron(before, step), after))
-        return sp.csr_array(sp.vstack(parts))
+        rows = sp.csr_array(sp.vstack(parts))
+        rows.eliminate_zeros()
+        return rows
 
     def term_names(self, input_names: Sequence[str]) -> list[str]:
         """``B0(x1) B0(x2), ...``."""

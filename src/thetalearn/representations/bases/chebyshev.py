@@ -79,13 +79,20 @@ class Chebyshev(BoundedBasis):
         """``T0(x), T1(x), ...``."""
         return [f"T{k}({input_names[0]})" for k in range(self.n_terms)]
 
-    def widened(self, low: float, high: float) -> tuple[Chebyshev, Tensor]:
+    def widened(
+        self, low: float, high: float, point: float | None = None
+    ) -> tuple[Chebyshev, Tensor]:
         """The same functions on a larger domain, and how they combine those of this domain.
 
         Returns the wider basis and the matrix C with ``wider(x) = self(x) @ C`` for x in this
-        domain, whatever lies in between: both span the polynomials of the same degree.
+        domain, whatever lies in between: both span the polynomials of the same degree. With
+        ``point``, C holds at this x alone, and the new domain need not contain the old one.
         """
         wider = Chebyshev(self.degree, (low, high), self.interval.extrapolation)
+        if point is not None:
+            combine = torch.zeros(self.n_terms, self.n_terms, dtype=torch.float64)
+            combine[0] = wider._terms(combine.new_tensor([point]), 0)[:, 0]
+            return wider, combine
         # u_wider = slope * u + shift, and |u_wider| <= 1 here, so the recurrence stays stable.
         slope = self.interval.width / wider.interval.width
         middle = self.interval.low + self.interval.high - (low + high)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -102,17 +102,24 @@ class ProductBasis(Basis):
             products[torch.from_numpy(absent).to(x.device)] = 0.0
         return products.T
 
-    def widened(self, low: np.ndarray, high: np.ndarray) -> tuple[ProductBasis, Tensor]:
+    def widened(
+        self,
+        low: np.ndarray,
+        high: np.ndarray,
+        points: Mapping[int, float] | None = None,
+    ) -> tuple[ProductBasis, Tensor]:
         """The same products of Chebyshev polynomials on a larger domain.
 
-        Returns the wider basis and the matrix C with ``wider(x) = self(x) @ C``.
+        Returns the wider basis and the matrix C with ``wider(x) = self(x) @ C``. ``points`` holds
+        the value of each input at which alone this must be so.
         """
+        points = points or {}
         combine = torch.ones(self.n_terms, self.n_terms, dtype=torch.float64)
         wider: list[UnivariateBasis] = []
         for j, factor in enumerate(self.factors):
             if not isinstance(factor, Chebyshev):
                 raise TypeError("only a product of Chebyshev polynomials has a domain to widen")
-            widened, matrix = factor.widened(float(low[j]), float(high[j]))
+            widened, matrix = factor.widened(float(low[j]), float(high[j]), points.get(j))
             wider.append(widened)
             column = torch.from_numpy(self.indices[:, j])
             combine *= matrix[column[:, None], column[None, :]]
