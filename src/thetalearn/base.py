@@ -35,7 +35,8 @@ from ._sklearn_compat import (
     validate_data,
 )
 from .monitor import FitMonitor
-from .rows import Rows, SparseRows, as_tensor, output_like, threads_for
+from .rows import Rows, SparseRows, as_tensor, n_numbers, output_like
+from .threads import threads_for
 
 __all__ = [
     "Interval",
@@ -202,7 +203,7 @@ class ThetaRegressor(RegressorMixin, ThetaEstimator):
         rows = self._training_rows(X, y, sample_weight, reset=True)
         with (
             self._monitored(X, y, sample_weight, self._max_iterations()) as monitor,
-            threads_for(rows[0]),
+            threads_for(n_numbers(rows[0])),
         ):
             self._fit_rows(*rows, monitor)
         return self
@@ -222,7 +223,7 @@ class ThetaRegressor(RegressorMixin, ThetaEstimator):
         """
         check_is_fitted(self)
         rows = self._input_rows(X, reset=False)
-        with threads_for(rows):
+        with threads_for(n_numbers(rows)):
             return self._target_like(self._predict_rows(rows), X, rows)
 
     def _training_rows(
@@ -359,7 +360,7 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
             )
         with (
             self._monitored(X, y, sample_weight, self._max_iterations()) as monitor,
-            threads_for(rows),
+            threads_for(n_numbers(rows)),
         ):
             self._fit_rows(rows, labels, weight, monitor)
         return self
@@ -391,7 +392,7 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
         """
         check_is_fitted(self)
         rows = self._input_rows(X, reset=False)
-        with threads_for(rows):
+        with threads_for(n_numbers(rows)):
             return output_like(self._decide_rows(rows).to(rows.dtype), X)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -409,7 +410,7 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
         """
         check_is_fitted(self)
         rows = self._input_rows(X, reset=False)
-        with threads_for(rows):
+        with threads_for(n_numbers(rows)):
             scores = self._decide_rows(rows)
         codes = (scores > 0).long() if scores.ndim == 1 else scores.argmax(1)
         return self.classes_[codes.cpu().numpy()]
@@ -481,7 +482,7 @@ class ProbabilityMixin:
         return output_like(log_probability.masked_fill(rounds_to_one, 0.0), X)
 
     def _logits(self: Any, rows: Rows) -> Tensor:
-        with threads_for(rows):
+        with threads_for(n_numbers(rows)):
             scores = self._decide_rows(rows)
         if scores.ndim == 1:
             return torch.stack([torch.zeros_like(scores), scores], dim=1)
@@ -530,7 +531,7 @@ class ThetaTransformer(TransformerMixin, ThetaEstimator):
         weight = self._weight_tensor(sample_weight, rows)
         if weight is not None:
             rows, weight = rows[weight > 0], weight[weight > 0]
-        with self._monitored(X, y, sample_weight), threads_for(rows):
+        with self._monitored(X, y, sample_weight), threads_for(n_numbers(rows)):
             self._fit_rows(rows, weight)
         return self
 
@@ -549,7 +550,7 @@ class ThetaTransformer(TransformerMixin, ThetaEstimator):
         """
         check_is_fitted(self)
         rows = self._input_rows(X, reset=False)
-        with threads_for(rows):
+        with threads_for(n_numbers(rows)):
             values = self._transform_rows(rows)
         if isinstance(values, torch.Tensor):
             return output_like(values.to(rows.dtype), X)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Union
 
 import numpy as np
@@ -12,10 +11,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-__all__ = ["Rows", "SparseRows", "as_tensor", "output_like", "row_blocks", "threads_for"]
-
-#: Below this many numbers, handing work to a second thread costs more than the work.
-ONE_THREAD_SIZE = 2**18
+__all__ = ["Rows", "SparseRows", "as_tensor", "n_numbers", "output_like", "row_blocks"]
 
 
 class SparseRows:
@@ -69,22 +65,13 @@ def output_like(values: Tensor, X: Any) -> Any:
     return values.cpu().numpy()
 
 
+def n_numbers(rows: Rows) -> int:
+    """Rows times columns: the size of the work that a pass over the rows is."""
+    return int(rows.shape[0]) * int(rows.shape[1])
+
+
 def row_blocks(n_rows: int, row_bytes: int) -> Iterator[slice]:
     """Cut rows into blocks whose working set stays in the processor's cache."""
     size = int(np.clip(2**22 // max(row_bytes, 1), 256, 65_536))
     for start in range(0, n_rows, size):
         yield slice(start, start + size)
-
-
-@contextmanager
-def threads_for(rows: Rows) -> Iterator[None]:
-    """Let torch use one thread for few rows; on a busy machine, waiting costs a hundredfold."""
-    threads = torch.get_num_threads()
-    if threads == 1 or rows.shape[0] * rows.shape[1] >= ONE_THREAD_SIZE:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -46,6 +46,9 @@ LOCAL_PRODUCT = {"product": [StrOptions({"tensor", "additive"})]}
 PLACEMENT = {"placement": [StrOptions({"uniform", "quantile"})]}
 POINTS = [Interval(Integral, 0, None, closed="left"), "array-like"]
 
+#: Numbers that a banded factor may hold, 0.8 GB.
+MAX_BAND = 1e8
+
 #: A product of univariate functions for d inputs, by name.
 GRADED_PRODUCTS: dict[str, Callable[[int, int], np.ndarray]] = {
     "complete": complete_indices,
@@ -199,20 +202,26 @@ class BSplineFamily(DomainFamily):
         factors = []
         for j, ends in enumerate(box):
             knots = place_points(columns[j], X[:, j], tuple(ends), self.placement, weight)
+            self._check_kinks(kinks[j], j, ends)
             knots = with_kinks(knots, kinks[j], self.degree)
             try:
                 factors.append(BSpline(knots, self.degree, tuple(ends), self.extrapolation))
             except ValueError as error:
                 raise type(error)(f"column {self._input_names()[j]!r}: {error}") from None
         if self.product == "tensor" or len(factors) == 1:
-            n_terms = float(np.prod([float(f.n_terms) for f in factors]))
-            if n_terms > 20_000:
-                raise ValueError(
-                    f'product="tensor" of {len(factors)} inputs has {n_terms:.3g} terms, more than '
-                    'the 20000 that a fit can hold: choose product="additive", or fewer knots'
-                )
+            check_band(factors)
             return TensorBSpline(factors)
         return AdditiveBSpline(factors)
+
+    def _check_kinks(self: Any, kinks: Any, j: int, ends: np.ndarray) -> None:
+        points = np.empty(0) if kinks is None else np.asarray(kinks, dtype=np.float64)
+        outside = points[~((points > ends[0]) & (points < ends[1]))]
+        if len(outside):
+            raise ValueError(
+                f"kinks={outside.tolist()} of column {self._input_names()[j]!r} lie outside the "
+                f"open domain ({ends[0]:.6g}, {ends[1]:.6g}): leave them out, or give a wider "
+                "domain="
+            )
 
     def _grow_basis(self: Any, X: Tensor) -> None:
         """Check that the new rows lie in the domain, which the knots have fixed."""
@@ -268,6 +277,20 @@ class RandomFamily:
         gamma = scale_gamma(X, weight) if self.gamma == "scale" else float(self.gamma)
         rng = check_random_state(self.random_state)
         return family.draw(X.shape[1], self.n_components, gamma, rng)
+
+
+def check_band(factors: list[BSpline]) -> None:
+    """Refuse a tensor product whose banded factor would not fit into memory."""
+    n_terms, width = 1.0, 0.0
+    for factor in factors:
+        n_terms *= factor.n_terms
+        width = width * factor.n_terms + factor.degree + 1
+    if n_terms * width > MAX_BAND:
+        remedy = "choose fewer knots" + (' or product="additive"' if len(factors) > 1 else "")
+        raise ValueError(
+            f"the splines of {len(factors)} column(s) have {n_terms:.4g} terms, whose banded "
+            f"factor of width {width:.4g} would need {8e-9 * n_terms * width:.3g} GB: {remedy}"
+        )
 
 
 def scale_gamma(X: Tensor, weight: Tensor | None) -> float:

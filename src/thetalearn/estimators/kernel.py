@@ -96,7 +96,7 @@ class KernelFamily:
                 )
             # A row of weight zero is no row, and its column is no column.
             seen = X.new_ones(len(X)) if weight is None else weight
-            self._columns = torch.nonzero(seen > 0)[:, 0]
+            self._columns = torch.nonzero(seen > 0)[:, 0].cpu()
         return weight
 
     def __sklearn_tags__(self: Any) -> Any:

@@ -20,13 +20,14 @@ from ..exceptions import RankWarning
 from ..monitor import FitMonitor
 from ..representations.bases import Basis, LocalBasis, TensorBSpline
 from ..representations.bases.basis import Order, multi_order
-from ..rows import row_blocks, threads_for
+from ..rows import n_numbers, row_blocks
 from ..solvers.least_squares import (
     BandedFactor,
     DenseFactor,
     Penalty,
     Solution,
 )
+from ..threads import threads_for
 
 __all__ = ["LeastSquaresRegressor"]
 
@@ -175,7 +176,7 @@ class LeastSquaresRegressor(ThetaRegressor):
         """
         first = not hasattr(self, "_factor")
         rows, targets, weight = self._training_rows(X, y, sample_weight, reset=first)
-        with threads_for(rows):
+        with threads_for(n_numbers(rows)):
             self._update(rows, targets, weight, first)
         return self
 
@@ -251,7 +252,7 @@ class LeastSquaresRegressor(ThetaRegressor):
         check_is_fitted(self)
         rows = self._input_rows(X, reset=False)
         orders = multi_order(order, self.n_features_in_)
-        with threads_for(rows):
+        with threads_for(n_numbers(rows)):
             return self._target_like(self._combine(rows, orders), X, rows)
 
     def gradient(self, X: ArrayLike) -> np.ndarray:

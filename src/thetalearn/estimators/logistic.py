@@ -19,6 +19,7 @@ from ..monitor import FitMonitor
 from ..objectives.cross_entropy import BinaryCrossEntropy, CrossEntropy, SoftmaxCrossEntropy
 from ..rows import row_blocks
 from ..solvers.newton import Minimum, newton, newton_cg
+from ..threads import one_thread
 
 __all__ = ["LogisticClassifier", "SoftmaxClassifier"]
 
@@ -89,10 +90,8 @@ class CrossEntropyClassifier(ProbabilityMixin, ThetaClassifier):
         by_newton = self.solver == "newton" or (
             self.solver == "auto" and objective.n_params <= NEWTON_PARAMS
         )
-        if by_newton:
-            found = newton(objective, start, **options)
-        else:
-            found = newton_cg(objective, start, **options)
+        with one_thread():  # blocks that fit the cache are too small to share
+            found = (newton if by_newton else newton_cg)(objective, start, **options)
         for name, value in self._public(found.theta, objective).items():
             setattr(self, name, value)
         self.n_iter_, self.converged_, self.history_ = (

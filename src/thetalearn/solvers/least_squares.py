@@ -25,6 +25,8 @@ import torch
 from scipy.linalg import lapack
 from torch import Tensor
 
+from ..threads import one_thread
+
 __all__ = ["BandedFactor", "DenseFactor", "LeastSquaresFactor", "Penalty", "Solution"]
 
 
@@ -216,6 +218,11 @@ class BandedFactor(LeastSquaresFactor):
 
     def dense(self) -> tuple[np.ndarray, np.ndarray]:
         """R of shape (K, K) and the right-hand sides (K, m)."""
+        if self.n_terms > MAX_DENSE:
+            raise ValueError(
+                f"{self.n_terms} coefficients, more than the {MAX_DENSE} for which a factor can "
+                "be made dense, are not determined by the rows: set alpha > 0, or use fewer terms"
+            )
         return self._upper().toarray(), self.targets
 
     def _upper(self) -> sp.dia_array:
@@ -263,6 +270,9 @@ class BandedFactor(LeastSquaresFactor):
         out.weight_sum = self.weight_sum
         return out
 
+
+#: Coefficients up to which a banded factor is made dense, for its singular values.
+MAX_DENSE = 20_000
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -373,9 +383,9 @@ def _solve_elastic_net(
 
 
 def _qr_r(matrix: np.ndarray) -> np.ndarray:
-    return scipy.linalg.qr(matrix, mode="r", overwrite_a=True, check_finite=False)[0][
-        : min(matrix.shape)
-    ]
+    """Triangular factor of a small matrix."""
+    with one_thread():
+        return torch.linalg.qr(torch.from_numpy(matrix), mode="r").R.numpy()
 
 
 def _rows_from_first_nonzero(matrix: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:

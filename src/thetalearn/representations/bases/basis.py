@@ -183,6 +183,8 @@ class Interval:
                     f"[{self.low:.6g}, {self.high:.6g}]: give a wider domain, or choose "
                     'extrapolation="clip" or "linear"'
                 )
+            # What is left is rounding: such a point is the end, also for derivatives.
+            return inside, outside[:0]
         return inside, outside
 
     def continued(

@@ -17,6 +17,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from ...threads import one_thread
 from .basis import Extrapolation, Interval, LocalBasis, LocalRows, Order, multi_order
 from .chebyshev import chebyshev_terms, ultraspherical_terms
 
@@ -249,7 +250,8 @@ class TensorBSpline(LocalBasis):
         products of functions.
         """
         starts = _outer_sum([s * f.first for s, f in zip(self.strides, self.factors, strict=True)])
-        moments, cross = self._moments(x, y, weight)
+        with one_thread():  # blocks that fit the cache are too small to share
+            moments, cross = self._moments(x, y, weight)
         occupied = torch.nonzero(moments[:, 0] > 0)[:, 0]
         gram = self._gram(moments[occupied])
         eigenvalues, vectors = torch.linalg.eigh(gram)

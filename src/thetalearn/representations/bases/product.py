@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import torch
@@ -210,10 +211,9 @@ def _expand_levels(
     """The union over multi-levels of the products of what each level holds."""
     count = sum(math.prod(len(members(i)) for i in row) for row in levels.tolist())
     _check_count(count, rule)
-    blocks = []
-    for row in levels.tolist():
-        grids = np.meshgrid(*[members(i) for i in row], indexing="ij")
-        blocks.append(np.stack([g.ravel() for g in grids], axis=1))
+    held = [members(i) for i in range(levels.max(initial=0) + 1)]
+    # Not by NumPy's grids, which end at 64 dimensions.
+    blocks = [np.array(list(product(*(held[i] for i in row)))) for row in levels.tolist()]
     return np.concatenate(blocks)
 
 
