@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from tests.estimators.callable_kernel import CallableKernel
 from thetalearn import KernelRidgeRegressor, LinearRegressor
 from thetalearn.exceptions import RankWarning
 from thetalearn.representations.kernels import KERNELS, neural_tangent_kernel
@@ -36,7 +37,7 @@ WEIGHT = np.random.default_rng(2).uniform(0.1, 3, size=40)
 
 
 @parametrize_with_checks(
-    [KernelRidgeRegressor(kernel) for kernel in (*KERNELS, "precomputed", pairwise.rbf_kernel)]
+    [KernelRidgeRegressor(kernel) for kernel in (*KERNELS, "precomputed", CallableKernel())]
 )
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learn_checks(estimator, check):

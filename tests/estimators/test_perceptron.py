@@ -14,10 +14,11 @@ from sklearn.metrics import pairwise
 from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from tests.estimators.callable_kernel import CallableKernel
 from thetalearn import PerceptronClassifier
-from thetalearn.estimators.perceptron import Dual, Primal
 from thetalearn.exceptions import ConvergenceWarning
 from thetalearn.representations.kernels import KERNELS
+from thetalearn.solvers.perceptron import Dual, Primal
 
 #: With this kernel the dual form has the features (x, 1) of the primal one.
 DUAL = {"kernel": "polynomial", "degree": 1, "gamma": 1.0, "coef0": 1.0}
@@ -44,7 +45,7 @@ def fit(X, y, **parameters):
 @parametrize_with_checks(
     [
         PerceptronClassifier(kernel, max_iter=50)
-        for kernel in (*KERNELS, "precomputed", pairwise.rbf_kernel)
+        for kernel in (*KERNELS, "precomputed", CallableKernel())
     ]
 )
 @pytest.mark.filterwarnings("ignore")

@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from torch import Tensor
 
 from .._sklearn_compat import Interval, StrOptions
 from ..base import EXTRAPOLATION, RANDOM_STATE
 from ..exceptions import DomainError
+from ..randomness import random_numbers
 from ..representations.bases import (
     AdditiveBSpline,
     Basis,
@@ -275,7 +275,7 @@ class RandomFamily:
     def _make_basis(self: Any, X: Tensor, weight: Tensor | None) -> Basis:
         family = RandomFourier if self.kind == "fourier" else RandomReLU
         gamma = scale_gamma(X, weight) if self.gamma == "scale" else float(self.gamma)
-        rng = check_random_state(self.random_state)
+        rng = random_numbers(self.random_state)
         return family.draw(X.shape[1], self.n_components, gamma, rng)
 
 

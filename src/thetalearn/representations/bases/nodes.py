@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import qmc
 
+from ...randomness import random_numbers
 from .product import _expand_levels, smolyak_levels
 
 __all__ = ["chebyshev_nodes", "equispaced_nodes", "smolyak_nodes", "sobol_nodes", "tensor_nodes"]
@@ -111,9 +112,7 @@ def sobol_nodes(
 
     A power of two keeps the balance of the sequence.
     """
-    from sklearn.utils import check_random_state
-
-    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    seed = random_numbers(random_state).randint(np.iinfo(np.int32).max)
     bounds = np.asarray(domain, dtype=np.float64)
     # Drawing the next power of two avoids SciPy's warning; the first points are a prefix of it.
     power = max(int(np.ceil(np.log2(max(n_nodes, 1)))), 0)

@@ -1,0 +1,155 @@
+"""Time ways of doing the same work side by side, so that a noisy machine favours none of them.
+
+Every thread count, and every reading of memory, gets a process of its own, because thread pools and
+allocators remember what ran before. The ways take turns, forwards and backwards, and every claim is
+the median of the ratios of single rounds, in which a drift of the machine cancels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+THREADS = (1, 2)
+
+#: Seconds before each reading, in which the threads of the one before fall asleep.
+REST = 0.06
+
+_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The median over rounds of a ratio, and its extremes."""
+
+    middle: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.middle:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Race:
+    """Seconds of each way in each round, and what each way returned."""
+
+    seconds: dict[str, list[float]]
+    results: dict[str, Any]
+
+    def milliseconds(self, way: str) -> str:
+        """Median time."""
+        return f"{1e3 * median(self.seconds[way]):.4g}"
+
+    def ratio(self, way: str, to: str) -> Ratio:
+        """Time of one way over that of another, round by round."""
+        pairs = zip(self.seconds[way], self.seconds[to], strict=True)
+        ratios = [a / b for a, b in pairs]
+        return Ratio(median(ratios), min(ratios), max(ratios))
+
+    def fastest(self, ways: Sequence[str]) -> str:
+        """The way of the smallest median time."""
+        return min(ways, key=lambda way: median(self.seconds[way]))
+
+
+def race(ways: dict[str, Callable[[], Any]], rounds: int) -> Race:
+    """Run all ways once to warm up, then in turns."""
+    results = {name: way() for name, way in ways.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds):
+        for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
+            gc.collect()
+            time.sleep(REST)
+            start = time.perf_counter()
+            ways[name]()
+            seconds[name].append(time.perf_counter() - start)
+    return Race(seconds, results)
+
+
+def peak_memory(work: Callable[[], Any]) -> int:
+    """Bytes that one call needs at most, over what the process held before it."""
+    gc.collect()
+    # On Linux the high-water mark can be lowered to what is held now. Elsewhere what was needed to
+    # make the data hides as much of the peak.
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    before = _high_water()
+    work()
+    return _high_water() - before
+
+
+def _high_water() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def fresh(function: Callable[..., Any], *args: Any, threads: int) -> Any:
+    """Call a function of the running script in a new process of so many threads."""
+    before = {name: os.environ.get(name) for name in _LIMITS}
+    os.environ.update(dict.fromkeys(_LIMITS, str(threads)))
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn"), _limit_threads, (threads,)) as pool:
+            return pool.submit(function, *args).result()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _limit_threads(threads: int) -> None:
+    import scipy.linalg  # noqa: F401  (its BLAS is to be limited too)
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+
+
+def rounds(default: int) -> int:
+    """The number of rounds, which the command line may set."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=default)
+    return int(parser.parse_args().rounds)
+
+
+def verdict(value: float, bar: float) -> str:
+    """Whether a ratio reaches its bar."""
+    return f"{'met' if value >= bar else 'MISSED'} (at least {bar:g})"
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows in aligned columns: text to the left, numbers to the right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    numeric = [
+        all(c[:1].isdigit() or c in ("", "-") for c in column)
+        for column in zip(*cells, strict=True)
+    ]
+
+    def line(row: Sequence[str]) -> str:
+        parts = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ]
+        return "  ".join(parts).rstrip()
+
+    print(title)
+    print(line(header))
+    print("  ".join("-" * width for width in widths))
+    for row in cells:
+        print(line(row))
+    print(flush=True)

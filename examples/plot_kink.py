@@ -1,0 +1,483 @@
+"""
+Four bases at a jump
+====================
+
+Value and policy functions of economic models are smooth except at a few points, where a constraint
+starts to bind or a technology changes. This study takes the function of a lecture,
+
+.. math:: y(x) = \\alpha\\beta x^\\alpha, \\qquad \\text{doubled for } x > 1/2,
+
+on an even grid of [0, 1], and asks how ordinary polynomials, Chebyshev polynomials, shifted ReLUs
+and B-splines cope with the jump. It ends with two older lessons about polynomials: monomials are
+nearly collinear, and equispaced nodes make interpolation diverge (Runge).
+
+With a capital share of :math:`\\alpha = 0.36` the function has a second difficulty: its derivative
+is unbounded at zero. Errors "away from the jump" therefore leave out a neighbourhood of both points,
+:math:`|x - 1/2| < 0.05` and :math:`x < 0.05`, and the knots of the spline that is told about the
+jump lie closer together near zero.
+
+The lecture is Sawada and Zhong, *Parameterization and Neural Network*, section on bases; the case
+study is from Feng, *Introduction to Machine Learning for Economists*.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from thetalearn import BSplineRegressor, ChebyshevRegressor, PolynomialRegressor, ReLURegressor
+from thetalearn.exceptions import RankWarning
+from thetalearn.representations.bases import chebyshev_nodes, equispaced_nodes
+
+ALPHA, BETA = 0.36, 0.95
+#: Height of the jump at one half.
+JUMP = ALPHA * BETA * 0.5**ALPHA
+#: An even number of grid points, so that none lies at one half: a spline's value at a knot belongs
+#: to the piece on its right, the lecture's function to the piece on its left.
+GRID = np.linspace(0, 1, 10_000)
+#: Distance that a point "away from the jump" keeps from the jump and from zero.
+DISTANCE = 0.05
+#: Share of a jump by which the partial sums of a Fourier series overshoot it (Wilbraham, Gibbs),
+#: (2/pi * Si(pi) - 1) / 2.
+GIBBS = 0.0894898722360836
+
+COLOURS = {
+    "monomials": "#999999",
+    "Chebyshev": "#1f6fb4",
+    "ReLUs": "#1b8a5a",
+    "B-spline": "#d95f02",
+    "B-spline, knot repeated": "#b3225f",
+}
+
+
+def target(x: np.ndarray) -> np.ndarray:
+    """The lecture's function."""
+    smooth = ALPHA * BETA * x**ALPHA
+    return np.where(x > 0.5, 2 * smooth, smooth)
+
+
+def column(x: np.ndarray) -> np.ndarray:
+    """Points as the matrix of one column that estimators take."""
+    return x[:, None]
+
+
+# %%
+# The bases
+# ---------
+#
+# All get the same number of coefficients. The last one knows where the jump is: a cubic spline with
+# a knot repeated four times, degree plus one, need not be continuous there. (Three times would
+# allow a kink; ``kinks=[0.5]`` is short for that.) Its other knots are spread evenly on the right,
+# and on the left as squares of even numbers, closer together where the derivative is unbounded. The
+# grid sets a limit to this: each interval between knots must hold data.
+
+
+def jump_knots(n_terms: int, degree: int = 3) -> np.ndarray:
+    """Interior knots for so many coefficients, the one at the jump repeated degree + 1 times."""
+    simple = n_terms - 2 * (degree + 1)
+    n_left = 2 * simple // 3
+    left = 0.5 * (np.arange(1, n_left + 1) / (n_left + 1)) ** 2
+    n_right = simple - n_left
+    right = 0.5 + 0.5 * np.arange(1, n_right + 1) / (n_right + 1)
+    return np.r_[left, np.repeat(0.5, degree + 1), right]
+
+
+def models(n_terms: int) -> dict[str, object]:
+    """Each basis with the same number of coefficients."""
+    return {
+        "monomials": PolynomialRegressor(n_terms - 1),
+        "Chebyshev": ChebyshevRegressor(n_terms - 1),
+        "ReLUs": ReLURegressor(n_terms - 1),
+        "B-spline": BSplineRegressor(n_terms - 4),
+        "B-spline, knot repeated": BSplineRegressor(jump_knots(n_terms)),
+    }
+
+
+def fitted(model):
+    """A model fitted to the lecture's function on the grid."""
+    with warnings.catch_warnings():
+        # That many monomials are not told apart by the data: the table shows their rank instead.
+        warnings.simplefilter("ignore", RankWarning)
+        return model.fit(column(GRID), target(GRID))
+
+
+@dataclass(frozen=True)
+class Result:
+    """How well a model fits, and what its basis is like."""
+
+    mse: float
+    away: float
+    overshoot: float
+    undershoot: float
+    condition: float
+    rank: int
+
+
+def measured(model) -> Result:
+    """Fit a model and measure it."""
+    model = fitted(model)
+    errors = np.abs(model.predict(column(GRID)) - target(GRID))
+    away = (np.abs(GRID - 0.5) >= DISTANCE) & (GRID >= DISTANCE)
+    return Result(
+        float(np.mean(errors**2)),
+        float(errors[away].max()),
+        *overshoots(model),
+        model.condition_number_,
+        model.rank_,
+    )
+
+
+# %%
+# Gibbs' phenomenon
+# -----------------
+#
+# The best polynomial, or continuous spline, cannot follow the jump: next to it the fit swings beyond
+# the function. Wilbraham and Gibbs found for Fourier series that the overshoot does not vanish with
+# more terms; it only moves closer to the jump. Its limit is 8.95 percent of the jump. Least-squares
+# fits by polynomials have the same limit, on either side.
+
+
+def overshoots(model) -> tuple[float, float]:
+    """How far a fit exceeds the function above the jump, and falls below it before the jump.
+
+    Both are shares of the jump, taken within a quarter of it on a grid of their own.
+    """
+    steps = 0.25 * np.arange(1, 5001) / 5000
+    above, below = 0.5 + steps, 0.5 - steps
+    over = model.predict(column(above)) - target(above)
+    under = target(below) - model.predict(column(below))
+    return float(over.max() / JUMP), float(under.max() / JUMP)
+
+
+def gibbs_by_degree(degrees: Sequence[int]) -> np.ndarray:
+    """Overshoot and undershoot of Chebyshev polynomials by degree, shape (degrees, 2)."""
+    return np.array([overshoots(fitted(ChebyshevRegressor(degree))) for degree in degrees])
+
+
+def away_by_terms(counts: Sequence[int]) -> dict[str, list[float]]:
+    """Maximal error away from the jump by number of coefficients, for each basis."""
+    return {
+        name: [measured(models(count)[name]).away for count in counts]
+        for name in COLOURS
+        if name != "monomials"
+    }
+
+
+# %%
+# Monomials are nearly collinear
+# ------------------------------
+#
+# On [0, 1] the columns :math:`x^{10}` and :math:`x^{11}` look alike, and the condition number of a
+# design matrix of monomials grows like :math:`(1 + \sqrt 2)^{2p}` with the degree p: ten digits are
+# lost by degree 13. Chebyshev polynomials are orthogonal at Chebyshev nodes, where the condition
+# number is :math:`\sqrt 2` at any degree, and nearly so on an even grid with many points.
+
+
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Correlation of two columns over the grid."""
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def chebyshev_column(degree: int, x: np.ndarray) -> np.ndarray:
+    """A Chebyshev polynomial on [0, 1]."""
+    return np.cos(degree * np.arccos(2 * x - 1))
+
+
+def condition_numbers(degrees: Sequence[int]) -> np.ndarray:
+    """Condition numbers by degree, shape (degrees, 3).
+
+    Columns: monomials on the grid; Chebyshev polynomials on the grid; and at Chebyshev nodes.
+    """
+    nodes = chebyshev_nodes(1000, (0, 1))
+    rows = []
+    for degree in degrees:
+        at_nodes = ChebyshevRegressor(degree, domain=(0, 1)).fit(column(nodes), target(nodes))
+        on_grid = [fitted(model(degree)) for model in (PolynomialRegressor, ChebyshevRegressor)]
+        rows.append([model.condition_number_ for model in (*on_grid, at_nodes)])
+    return np.array(rows)
+
+
+# %%
+# Runge's phenomenon
+# ------------------
+#
+# Interpolation of :math:`1/(1 + 25x^2)` at equispaced nodes of [-1, 1] diverges near the ends as the
+# degree grows, in whichever basis. At Chebyshev nodes the error falls by the factor
+# :math:`(1 + \sqrt{26})/5 \approx 1.22` with each degree.
+
+
+def runge(x: np.ndarray) -> np.ndarray:
+    """Runge's function."""
+    return 1 / (1 + 25 * x**2)
+
+
+def interpolant(degree: int, nodes: str, family=ChebyshevRegressor):
+    """The polynomial of a degree through Runge's function at as many nodes as coefficients."""
+    place = {"equispaced": equispaced_nodes, "Chebyshev": chebyshev_nodes}[nodes]
+    x = place(degree + 1)
+    options = {"domain": (-1, 1)} if family is ChebyshevRegressor else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RankWarning)
+        return family(degree, **options).fit(column(x), runge(x))
+
+
+def runge_errors(degrees: Sequence[int]) -> np.ndarray:
+    """Maximal error of interpolation by degree, shape (degrees, 3).
+
+    Columns: monomials at equispaced nodes; Chebyshev polynomials there; and at Chebyshev nodes.
+    """
+    x = np.linspace(-1, 1, 4001)
+    cases = [
+        ("equispaced", PolynomialRegressor),
+        ("equispaced", ChebyshevRegressor),
+        ("Chebyshev", ChebyshevRegressor),
+    ]
+    return np.array(
+        [
+            [
+                np.abs(interpolant(degree, nodes, family).predict(column(x)) - runge(x)).max()
+                for nodes, family in cases
+            ]
+            for degree in degrees
+        ]
+    )
+
+
+# %%
+# What came out
+# -------------
+#
+# The tables and figures below are all that ``main`` does.
+
+N_TERMS = 40
+COUNTS = (20, 40, 80)
+GIBBS_DEGREES = (8, 16, 32, 64, 128)
+CONDITION_DEGREES = (2, 4, 6, 8, 10, 12, 14, 16)
+RUNGE_DEGREES = (6, 10, 14, 18, 22, 26, 30)
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a title and columns, the first aligned to the left."""
+    widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
+    print(f"\n{title}")
+    for first, *others in (header, *rows):
+        cells = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
+        print("  " + "   ".join([first.ljust(widths[0]), *cells]))
+
+
+def print_fits() -> None:
+    """Print how the bases fit the jump."""
+    rows = []
+    for name, model in models(N_TERMS).items():
+        r = measured(model)
+        shares = (f"{100 * r.undershoot:.2f} %", f"{100 * r.overshoot:.2f} %")
+        condition = f"{r.condition:.1e}" if r.rank == N_TERMS else "infinite"
+        rows.append((name, f"{r.mse:.1e}", f"{r.away:.1e}", *shares, condition, f"{r.rank}"))
+    header = ("basis", "MSE", "error away", "before", "after", "condition", "rank")
+    print_table(
+        f"{N_TERMS} coefficients each. Away: |x - 1/2| and x at least {DISTANCE}.\n"
+        "Before, after: excess at the jump as a share of it.",
+        header,
+        rows,
+    )
+    away = away_by_terms(COUNTS)
+    print_table(
+        "Maximal error away from the jump by number of coefficients",
+        ("basis", *map(str, COUNTS)),
+        [(name, *(f"{error:.1e}" for error in errors)) for name, errors in away.items()],
+    )
+    shares = gibbs_by_degree(GIBBS_DEGREES)
+    print_table(
+        f"Chebyshev polynomials: excess at the jump (limit {100 * GIBBS:.2f} %)",
+        ("degree", *map(str, GIBBS_DEGREES)),
+        [
+            (side, *(f"{100 * share:.2f} %" for share in shares[:, k]))
+            for k, side in ((1, "before"), (0, "after"))
+        ],
+    )
+
+
+def print_polynomials() -> None:
+    """Print what is wrong with monomials and with equispaced nodes."""
+    pairs = [
+        ("x^10 and x^11", GRID**10, GRID**11),
+        ("T10 and T11", chebyshev_column(10, GRID), chebyshev_column(11, GRID)),
+    ]
+    print_table(
+        "Correlation on the grid",
+        ("columns", "correlation"),
+        [(name, f"{correlation(a, b):.5f}") for name, a, b in pairs],
+    )
+    conditions = condition_numbers(CONDITION_DEGREES)
+    names = ("monomials, grid", "Chebyshev, grid", "Chebyshev, Chebyshev nodes")
+    print_table(
+        "Condition number by degree",
+        ("degree", *map(str, CONDITION_DEGREES)),
+        [(name, *(f"{value:.3g}" for value in conditions[:, k])) for k, name in enumerate(names)],
+    )
+    errors = runge_errors(RUNGE_DEGREES)
+    names = ("monomials, equispaced nodes", "Chebyshev, equispaced nodes", names[2])
+    print_table(
+        "Maximal error of interpolation of 1/(1 + 25x^2) by degree",
+        ("degree", *map(str, RUNGE_DEGREES)),
+        [(name, *(f"{error:.1e}" for error in errors[:, k])) for k, name in enumerate(names)],
+    )
+
+
+# %%
+# The figures
+# -----------
+
+STYLE = {
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e9e9e9",
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.6,
+}
+
+
+def draw_fits(ax) -> None:
+    """Draw the fits near the jump."""
+    x = np.linspace(0.38, 0.62, 2400)
+    for name, model in models(N_TERMS).items():
+        if name == "monomials":
+            continue
+        y = fitted(model).predict(column(x))
+        y[np.argmin(np.abs(x - 0.5))] = np.nan if name.endswith("repeated") else y[0]
+        ax.plot(x, y, color=COLOURS[name], label=name)
+    for side in (x[x < 0.5], x[x > 0.5]):
+        ax.plot(side, target(side), color="black", linewidth=0.9, linestyle="--")
+    ax.plot([], [], color="black", linewidth=0.9, linestyle="--", label="function")
+    ax.set(title=f"Fits with {N_TERMS} coefficients", xlabel="x", ylabel="y")
+    ax.legend(loc="upper left")
+
+
+def draw_gibbs(ax) -> None:
+    """Draw the overshoot by degree."""
+    degrees = [2**k for k in range(2, 8)]
+    shares = 100 * gibbs_by_degree(degrees)
+    ax.axhline(100 * GIBBS, color="#999999", linewidth=1, linestyle="--")
+    ax.text(4, 100 * GIBBS + 0.15, "Wilbraham-Gibbs, 8.95 %", color="#666666", fontsize=8.5)
+    ax.semilogx(degrees, shares[:, 1], "o-", markersize=4, color="#7db4e0", label="before the jump")
+    ax.semilogx(
+        degrees, shares[:, 0], "o-", markersize=4, color=COLOURS["Chebyshev"], label="after it"
+    )
+    ax.set_xticks(degrees, map(str, degrees))
+    ax.minorticks_off()
+    ax.set(ylim=(0, 11), xlabel="degree", ylabel="excess (% of the jump)")
+    ax.set_title("Chebyshev: the overshoot stays")
+    ax.legend(loc="lower right")
+
+
+def draw_away(ax) -> None:
+    """Draw the error away from the jump by number of coefficients."""
+    counts = (14, 20, 28, 40, 57, 80)
+    for name, errors in away_by_terms(counts).items():
+        ax.loglog(counts, errors, "o-", markersize=4, color=COLOURS[name], label=name)
+    ax.set_xticks(counts, map(str, counts))
+    ax.minorticks_off()
+    ax.set(xlabel="number of coefficients", ylabel="maximal error")
+    ax.set_title(f"Error at least {DISTANCE} from the jump")
+
+
+def draw_columns(ax) -> None:
+    """Draw two monomials and two Chebyshev polynomials."""
+    x = np.linspace(0, 1, 400)
+    ax.plot(x, chebyshev_column(10, x), color="#7db4e0", linewidth=0.9, label="T10, T11")
+    ax.plot(x, chebyshev_column(11, x), color=COLOURS["Chebyshev"], linewidth=0.9)
+    ax.plot(x, x**10, color="black", label="$x^{10}$, $x^{11}$")
+    ax.plot(x, x**11, color="black", linestyle="--")
+    share = correlation(GRID**10, GRID**11)
+    ax.set(
+        title=f"Correlation of $x^{{10}}$ and $x^{{11}}$: {share:.4f}", xlabel="x", ylabel="value"
+    )
+    ax.set_ylim(-1.1, 1.75)
+    ax.legend(loc="upper left", ncols=2)
+
+
+def draw_conditions(ax) -> None:
+    """Draw condition numbers by degree."""
+    degrees = range(1, 17)
+    lines = condition_numbers(degrees).T
+    labels = ("monomials, even grid", "Chebyshev, even grid", "Chebyshev, Chebyshev nodes")
+    colours = (COLOURS["monomials"], "#7db4e0", COLOURS["Chebyshev"])
+    for values, label, colour in zip(lines, labels, colours, strict=True):
+        ax.semilogy(degrees, values, ".-", color=colour, label=label)
+    ax.set(title="Condition number of the basis", xlabel="degree", ylabel="condition number")
+    ax.set_ylim(0.5, 1e17)
+    ax.legend(loc="upper left")
+
+
+def draw_runge(ax) -> None:
+    """Draw Runge's function and two interpolants."""
+    x, degree = np.linspace(-1, 1, 1000), 14
+    ax.plot(x, runge(x), "--", color="black", linewidth=0.9, label="function")
+    for nodes, colour in (("equispaced", COLOURS["B-spline"]), ("Chebyshev", COLOURS["Chebyshev"])):
+        model = interpolant(degree, nodes)
+        ax.plot(x, model.predict(column(x)), color=colour, label=f"{nodes} nodes")
+    ax.set(title=f"Interpolation at {degree + 1} nodes", xlabel="x", ylabel="y", ylim=(-1.5, 2.2))
+    ax.legend(loc="lower center")
+
+
+def draw_runge_errors(ax) -> None:
+    """Draw the errors of interpolation by degree."""
+    degrees = range(2, 41, 2)
+    lines = runge_errors(degrees).T
+    labels = ("monomials, equispaced", "Chebyshev, equispaced", "Chebyshev, Chebyshev nodes")
+    colours = (COLOURS["monomials"], COLOURS["B-spline"], COLOURS["Chebyshev"])
+    for values, label, colour in zip(lines, labels, colours, strict=True):
+        ax.semilogy(degrees, values, ".-", color=colour, label=label)
+    ax.set(title="Interpolation of Runge's function", xlabel="degree", ylabel="maximal error")
+    ax.legend(loc="upper left")
+
+
+def draw_jump() -> plt.Figure:
+    """The figure about the jump."""
+    figure, axes = plt.subplots(1, 3, figsize=(12.5, 3.7), layout="constrained")
+    for ax, draw in zip(axes, (draw_fits, draw_gibbs, draw_away), strict=True):
+        draw(ax)
+    return figure
+
+
+def draw_polynomials() -> plt.Figure:
+    """The figure about monomials and nodes."""
+    figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
+    parts = (draw_columns, draw_conditions, draw_runge, draw_runge_errors)
+    for ax, draw in zip(axes.flat, parts, strict=True):
+        draw(ax)
+    return figure
+
+
+def main(output: Path | None = None) -> None:
+    """Print the tables and draw the figures; with ``output``, save them into that folder."""
+    print_fits()
+    print_polynomials()
+    with plt.rc_context(STYLE):
+        figures = {"kink.png": draw_jump(), "polynomials.png": draw_polynomials()}
+        if output is None:
+            plt.show()
+            return
+        output.mkdir(parents=True, exist_ok=True)
+        print("\nFigures")
+        for name, figure in figures.items():
+            figure.savefig(output / name, dpi=100)
+            plt.close(figure)
+            print(f"  {output / name}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Four bases at a jump.")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="save the figures there")
+    main(parser.parse_args().output)
