@@ -301,6 +301,11 @@ def solve_triangle(
         # the column before the elimination can tell.
         norms = np.linalg.norm(triangle[:, first:], axis=0)
         solution = Solution(*_solve_unpenalised(inner, inner_targets, norms, rounding))
+    elif penalty.l1_ratio == 0 and penalty.rows is None and len(inner) < inner.shape[1]:
+        # With fewer rows than columns, ridge lies in the span of the rows.
+        span, factor = scipy.linalg.qr(inner.T, mode="economic")
+        small = solve_triangle(factor.T, inner_targets, penalty, False, weight_sum)
+        solution = Solution(span @ small.coef, inner.shape[1])
     elif penalty.l1_ratio == 0:
         scale = np.sqrt(penalty.alpha * weight_sum)
         if penalty.rows is None:
