@@ -80,9 +80,7 @@ def test_hessian_and_its_products(case):
         torch.testing.assert_close(hessian, truth, **CLOSE)
     else:
         mean = torch.full((blocks, blocks), 1 / blocks).double()
-        centre = torch.kron(
-            torch.eye(blocks).double() - mean, torch.eye(objective.width).double()
-        )
+        centre = torch.kron(torch.eye(blocks).double() - mean, torch.eye(objective.width).double())
         torch.testing.assert_close(centre @ hessian @ centre, centre @ truth @ centre, **CLOSE)
         torch.testing.assert_close(hessian @ gradient, truth @ gradient, **CLOSE)
 
@@ -139,7 +137,9 @@ def test_blocks_of_rows_do_not_matter(monkeypatch):
     assert parts[0] == pytest.approx(whole[0], rel=1e-13)
     for one, other in zip(parts[1:], whole[1:], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-13)
-    torch.testing.assert_close(objective.curvature(theta)[0](theta), product, rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(
+        objective.curvature(theta)[0](theta), product, rtol=1e-11, atol=1e-13
+    )
 
 
 def test_thinning_takes_every_row_of_the_stride():

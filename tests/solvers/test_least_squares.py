@@ -143,7 +143,10 @@ def test_no_rows_and_no_columns():
 
 @few
 @given(
-    sizes=st.tuples(*[st.integers(0, 20)] * 3), k=st.integers(1, 6), banded=st.booleans(), seed=seeds
+    sizes=st.tuples(*[st.integers(0, 20)] * 3),
+    k=st.integers(1, 6),
+    banded=st.booleans(),
+    seed=seeds,
 )
 def test_merging_is_associative_and_commutative(sizes, k, banded, seed):
     rng = np.random.default_rng(seed)
@@ -305,9 +308,7 @@ def test_difference_penalties_are_extra_rows(k, order, alpha, banded, has_consta
     if has_constant:
         design[:, 0] = 1
         differences[:, 0] = 0
-    factor = (
-        banded_factor(starts, rows, targets, k) if banded else dense_factor(design, targets)
-    )
+    factor = banded_factor(starts, rows, targets, k) if banded else dense_factor(design, targets)
     penalty = Penalty(alpha, rows=sp.csr_array(differences[differences.any(1)]))
     solution = factor.solve(penalty, has_constant)
     # alpha / 2 |D theta|^2 against the mean of half the squares.
@@ -339,7 +340,9 @@ def test_ridge_solves_the_normal_equations(n, k, alpha, weighted, seed):
     right = x.T @ (weight[:, None] * y)
     assert solution.rank == k
     # The gradient at the solution, relative to the terms that cancel in it.
-    atol = 1e-13 * (np.abs(gram).max() * np.abs(solution.coef).max() + np.abs(right).max()) * (n + k)
+    atol = (
+        1e-13 * (np.abs(gram).max() * np.abs(solution.coef).max() + np.abs(right).max()) * (n + k)
+    )
     np.testing.assert_allclose(gram @ solution.coef, right, rtol=0, atol=atol)
 
 

@@ -73,7 +73,9 @@ class PolynomialFamily:
 class DomainFamily:
     """A family on a box, which is given or taken from the data."""
 
-    _family_constraints: ClassVar[dict[str, list[Any]]] = {**DOMAIN, **EXTRAPOLATION}
+    _family_constraints: ClassVar[dict[str, list[Any]]] = {**DOMAIN}
+    #: Whether rows arrive by ``partial_fit``: a range of zero width may then still grow.
+    _streaming = False
 
     def _resolve_domain(self: Any, X: Tensor) -> np.ndarray:
         """Lower and upper ends, shape (d, 2)."""
@@ -100,7 +102,7 @@ class DomainFamily:
         """The range of the data, which must have a width; while streaming it may still get one."""
         box = seen.copy()
         for j in np.flatnonzero(box[:, 0] == box[:, 1]):
-            if not hasattr(self, "_streaming"):
+            if not self._streaming:
                 raise DomainError(
                     f"column {self._input_names()[j]!r} is constant ({box[j, 0]:.6g}) over "
                     f"n_samples={n_samples}, so its domain has zero width: drop the column, or "
@@ -121,6 +123,15 @@ class DomainFamily:
                 f"row(s) lie outside: {remedy}"
             )
 
+
+class BoundedFamily(DomainFamily):
+    """A family of functions that are continued outside their domain by a policy."""
+
+    _family_constraints: ClassVar[dict[str, list[Any]]] = {
+        **DomainFamily._family_constraints,
+        **EXTRAPOLATION,
+    }
+
     def _check_extrapolation(self: Any, X: Tensor) -> None:
         """Apply the policy "error", naming the column."""
         if self.extrapolation == "error":
@@ -129,13 +140,13 @@ class DomainFamily:
             self._check_inside(X, box, remedy)
 
 
-class ChebyshevFamily(DomainFamily):
+class ChebyshevFamily(BoundedFamily):
     """Products of Chebyshev polynomials."""
 
     _family_constraints: ClassVar[dict[str, list[Any]]] = {
         **DEGREE,
         **PRODUCT,
-        **DomainFamily._family_constraints,
+        **BoundedFamily._family_constraints,
     }
 
     def _make_basis(self: Any, X: Tensor, weight: Tensor | None) -> Basis:
@@ -164,11 +175,8 @@ class ChebyshevFamily(DomainFamily):
             return
         # Where one value was seen, the domain made up around it says nothing about the new one.
         points = {j: self._seen[j, 0] for j in range(len(seen)) if np.ptp(self._seen[j]) == 0}
-        self._seen, self._streaming = seen, True
-        try:
-            box = self._box_of(seen, self.n_samples_seen_)
-        finally:
-            del self._streaming
+        self._seen = seen
+        box = self._box_of(seen, self.n_samples_seen_)
         self.basis_, combine = self.basis_.widened(box[:, 0], box[:, 1], points)
         self._factor.change_terms(combine)
 
@@ -183,7 +191,7 @@ class ChebyshevFamily(DomainFamily):
         return super()._adopt_basis(other)  # type: ignore[misc]
 
 
-class BSplineFamily(DomainFamily):
+class BSplineFamily(BoundedFamily):
     """B-splines of each input, added or multiplied."""
 
     _family_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -192,7 +200,7 @@ class BSplineFamily(DomainFamily):
         "kinks": ["array-like", None],
         **PLACEMENT,
         **LOCAL_PRODUCT,
-        **DomainFamily._family_constraints,
+        **BoundedFamily._family_constraints,
     }
 
     def _make_basis(self: Any, X: Tensor, weight: Tensor | None) -> Basis:
@@ -229,14 +237,14 @@ class BSplineFamily(DomainFamily):
         self._check_inside(X, box, "knots cannot move once rows were seen; give domain= at first")
 
 
-class ReLUFamily:
+class ReLUFamily(DomainFamily):
     """Shifted ReLUs of each input, added or multiplied."""
 
     _family_constraints: ClassVar[dict[str, list[Any]]] = {
         "shifts": POINTS,
         **PLACEMENT,
         **LOCAL_PRODUCT,
-        **DOMAIN,
+        **DomainFamily._family_constraints,
     }
 
     def _make_basis(self: Any, X: Tensor, weight: Tensor | None) -> Basis:
@@ -256,10 +264,6 @@ class ReLUFamily:
             [f.n_terms for f in factors]
         )
         return ProductBasis(factors, indices)
-
-    _resolve_domain = DomainFamily._resolve_domain
-    _box_of = DomainFamily._box_of
-    _check_inside = DomainFamily._check_inside
 
 
 class RandomFamily:

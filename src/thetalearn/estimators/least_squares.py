@@ -73,9 +73,7 @@ class LeastSquaresRegressor(ThetaRegressor):
         return not isinstance(self.basis_, TensorBSpline)
 
     def _fit_rows(self, X: Tensor, y: Tensor, weight: Tensor | None, monitor: FitMonitor) -> None:
-        self.basis_ = self._make_basis(X, weight)
-        self._factor = self._new_factor()
-        self.n_samples_seen_ = 0
+        self._start(X, weight, streaming=False)
         self._absorb(X, y, weight)
         self._solve(monitor)
 
@@ -182,17 +180,18 @@ class LeastSquaresRegressor(ThetaRegressor):
 
     def _update(self, rows: Tensor, y: Tensor, weight: Tensor | None, first: bool) -> None:
         if first:
-            self._streaming = True
-            try:
-                self.basis_ = self._make_basis(rows, weight)
-            finally:
-                del self._streaming
-            self._factor = self._new_factor()
-            self.n_samples_seen_ = 0
+            self._start(rows, weight, streaming=True)
         else:
             self._grow_basis(rows)
         self._absorb(rows, y, weight)
         self._solve(FitMonitor())
+
+    def _start(self, X: Tensor, weight: Tensor | None, *, streaming: bool) -> None:
+        """Begin with no rows, on a basis that suits those to come first."""
+        self._streaming = streaming
+        self.basis_ = self._make_basis(X, weight)
+        self._factor = self._new_factor()
+        self.n_samples_seen_ = 0
 
     def merge(self, other: Self) -> Self:
         """Take in the rows that another fitted estimator has seen, exactly.
