@@ -25,7 +25,10 @@ from typing import Any
 THREADS = (1, 2)
 
 #: Seconds before each reading, in which the threads of the one before fall asleep.
-REST = 0.06
+REST = 0.1
+
+#: Share of the processors that other programs may use when a patient reading begins.
+QUIET = 0.1
 
 _LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -43,11 +46,23 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Options:
+    """How many rounds to run, and for how many seconds a reading may wait for a quiet machine."""
+
+    rounds: int
+    patience: float
+
+
+@dataclass(frozen=True)
 class Race:
-    """Seconds of each way in each round, and what each way returned."""
+    """Seconds of each way in each round, what each way returned, and how quiet the machine was.
+
+    ``disturbance`` is the share of the processors that other programs used before each reading.
+    """
 
     seconds: dict[str, list[float]]
     results: dict[str, Any]
+    disturbance: list[float]
 
     def milliseconds(self, way: str) -> str:
         """Median time."""
@@ -64,18 +79,40 @@ class Race:
         return min(ways, key=lambda way: median(self.seconds[way]))
 
 
-def race(ways: dict[str, Callable[[], Any]], rounds: int) -> Race:
+def race(ways: dict[str, Callable[[], Any]], options: Options) -> Race:
     """Run all ways once to warm up, then in turns."""
     results = {name: way() for name, way in ways.items()}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(rounds):
+    disturbance = []
+    for turn in range(options.rounds):
         for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
-            gc.collect()
-            time.sleep(REST)
+            disturbance.append(rest(options.patience))
             start = time.perf_counter()
             ways[name]()
             seconds[name].append(time.perf_counter() - start)
-    return Race(seconds, results)
+    return Race(seconds, results, disturbance)
+
+
+def rest(patience: float) -> float:
+    """Wait for a quiet machine; returns the share of it that other programs use."""
+    gc.collect()
+    give_up = time.monotonic() + patience
+    while True:
+        before = _processor_ticks()
+        time.sleep(REST)
+        total, idle = (b - a for a, b in zip(before, _processor_ticks(), strict=True))
+        busy = 1 - idle / total if total else 0.0
+        if busy <= QUIET or time.monotonic() >= give_up:
+            return busy
+
+
+def _processor_ticks() -> tuple[int, int]:
+    """All ticks of all processors so far and the idle ones; zeros where Linux does not tell."""
+    try:
+        ticks = [int(t) for t in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    except OSError:
+        return 0, 0
+    return sum(ticks), ticks[3] + ticks[4]
 
 
 def peak_memory(work: Callable[[], Any]) -> int:
@@ -119,11 +156,21 @@ def _limit_threads(threads: int) -> None:
     threadpool_limits(threads)
 
 
-def rounds(default: int) -> int:
-    """The number of rounds, which the command line may set."""
+def options(rounds: int) -> Options:
+    """What the command line says."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=default)
-    return int(parser.parse_args().rounds)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--patience", type=float, default=0.0)
+    return Options(**vars(parser.parse_args()))
+
+
+def quietness(races: Sequence[Race]) -> str:
+    """How much of the machine other programs had, in words."""
+    shares = [share for each in races for share in each.disturbance]
+    return (
+        f"other programs used {100 * median(shares):.0f}% of the processors before a reading "
+        f"(median), {100 * max(shares):.0f}% at most"
+    )
 
 
 def verdict(value: float, bar: float) -> str:
@@ -131,7 +178,9 @@ def verdict(value: float, bar: float) -> str:
     return f"{'met' if value >= bar else 'MISSED'} (at least {bar:g})"
 
 
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[Any]], races: Sequence[Race]
+) -> None:
     """Print rows in aligned columns: text to the left, numbers to the right."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
@@ -147,7 +196,8 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]
         ]
         return "  ".join(parts).rstrip()
 
-    print(title)
+    n_rounds = max(len(times) for each in races for times in each.seconds.values())
+    print(f"{title}\nmedians of {n_rounds} rounds; {quietness(races)}\n")
     print(line(header))
     print("  ".join("-" * width for width in widths))
     for row in cells:

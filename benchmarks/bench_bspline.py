@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from _harness import THREADS, fresh, print_table, race, rounds, verdict
+from _harness import THREADS, Options, Race, fresh, options, print_table, race, verdict
 from scipy.interpolate import make_lsq_spline
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
@@ -55,7 +55,7 @@ def sklearn_fit(x: np.ndarray, y: np.ndarray, knots: np.ndarray, solver: str):
     return model.fit(x[:, None], y).predict
 
 
-def time_fits(place: str, n_rounds: int):
+def time_fits(place: str, chosen: Options) -> Race:
     x, y = make_data()
     order = np.argsort(x)
     sorted_x, sorted_y = x[order], y[order]
@@ -68,18 +68,19 @@ def time_fits(place: str, n_rounds: int):
         )
     for solver in RIDGE_SOLVERS:
         ways[f"SplineTransformer + Ridge, {solver}"] = lambda s=solver: sklearn_fit(x, y, knots, s)
-    timed = race(ways, n_rounds)
+    timed = race(ways, chosen)
     for name, predict in timed.results.items():
         timed.results[name] = np.asarray(predict(GRID[:, None]))
     return timed
 
 
 def main() -> None:
-    n_rounds = rounds(9)
-    rows = []
+    chosen = options(rounds=9)
+    rows, races = [], []
     for place in PLACES:
         for threads in THREADS:
-            timed = fresh(time_fits, place, n_rounds, threads=threads)
+            timed = fresh(time_fits, place, chosen, threads=threads)
+            races.append(timed)
             ours = timed.results["thetalearn"]
             apart = {name: np.abs(f - ours).max() for name, f in timed.results.items()}
             peers = [name for name in timed.results if name != "thetalearn"]
@@ -102,8 +103,8 @@ def main() -> None:
                     ]
                 )
     print_table(
-        f"BSplineRegressor.fit, degree 3, {KNOTS} knots, {ROWS:,} unsorted points "
-        f"(medians of {n_rounds} rounds; the bar is for the fastest peer)",
+        f"BSplineRegressor.fit, degree 3, {KNOTS} knots, {ROWS:,} unsorted points; "
+        "the bar is for the fastest peer",
         [
             "knots",
             "threads",
@@ -115,6 +116,7 @@ def main() -> None:
             "max |df|",
         ],
         rows,
+        races,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 import numpy as np
-from _harness import THREADS, Race, fresh, peak_memory, print_table, race, rounds, verdict
+from _harness import THREADS, Options, Race, fresh, options, peak_memory, print_table, race, verdict
 from numpy.polynomial.chebyshev import chebfit, chebval
 
 DEGREE = 50
@@ -34,9 +34,9 @@ def numpy_fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 WAYS = {"thetalearn": our_fit, "chebfit": numpy_fit}
 
 
-def time_fits(n_rounds: int) -> Race:
+def time_fits(chosen: Options) -> Race:
     data = make_data()
-    return race({name: lambda fit=fit: fit(*data) for name, fit in WAYS.items()}, n_rounds)
+    return race({name: lambda fit=fit: fit(*data) for name, fit in WAYS.items()}, chosen)
 
 
 def memory_of(name: str) -> int:
@@ -46,10 +46,11 @@ def memory_of(name: str) -> int:
 
 
 def main() -> None:
-    n_rounds = rounds(11)
-    rows = []
+    chosen = options(rounds=11)
+    rows, races = [], []
     for threads in THREADS:
-        timed = fresh(time_fits, n_rounds, threads=threads)
+        timed = fresh(time_fits, chosen, threads=threads)
+        races.append(timed)
         ours, theirs = timed.results["thetalearn"], timed.results["chebfit"]
         grid = np.linspace(-1, 1, 10_001)
         difference = np.abs(chebval(grid, ours) - chebval(grid, theirs)).max()
@@ -82,10 +83,10 @@ def main() -> None:
             ],
         ]
     print_table(
-        f"ChebyshevRegressor(degree={DEGREE}).fit on {ROWS:,} points "
-        f"(medians of {n_rounds} rounds)",
+        f"ChebyshevRegressor(degree={DEGREE}).fit on {ROWS:,} points",
         ["threads", "what", "thetalearn", "chebfit", "ratio [min, max]", "bar", "max |df|"],
         rows,
+        races,
     )
 
 

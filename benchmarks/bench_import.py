@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from _harness import Race, print_table, rounds
+from _harness import Race, options, print_table, rest
 
 SECONDS = 0.2
 STATEMENTS = {
@@ -31,14 +31,16 @@ def import_once(statement: str) -> tuple[float, bool]:
 
 
 def main() -> None:
-    n_rounds = rounds(15)
+    chosen = options(rounds=15)
     seconds: dict[str, list[float]] = {name: [] for name in STATEMENTS}
     with_torch = {name: import_once(s)[1] for name, s in STATEMENTS.items()}
     assert not with_torch["thetalearn"]
-    for _ in range(n_rounds):
+    disturbance = []
+    for _ in range(chosen.rounds):
         for name, statement in STATEMENTS.items():
+            disturbance.append(rest(chosen.patience))
             seconds[name].append(import_once(statement)[0])
-    timed = Race(seconds, {})
+    timed = Race(seconds, {}, disturbance)
     whole = float(timed.milliseconds("thetalearn")) / 1e3
     rows = []
     for ours, peer in (
@@ -58,9 +60,10 @@ def main() -> None:
             ]
         )
     print_table(
-        f"Imports in fresh interpreters (medians of {n_rounds} rounds)",
+        "Imports in fresh interpreters",
         ["statement", "peer", "ours, ms", "peer, ms", "ratio [min, max]", "imports torch", "bar"],
         rows,
+        [timed],
     )
 
 

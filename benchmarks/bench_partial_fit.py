@@ -1,4 +1,4 @@
-"""1e6 rows in 100 batches by partial_fit against one fit of all rows, and merging against refitting.
+"""1e6 rows in 100 batches by partial_fit, and merging two halves, against one fit of all rows.
 
 The peer is the library's own fit: streaming and merging are exact, so what they cost is overhead.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from copy import deepcopy
 
 import numpy as np
-from _harness import THREADS, Race, fresh, print_table, race, rounds
+from _harness import THREADS, Options, Race, fresh, options, print_table, race
 
 ROWS, BATCHES = 1_000_000, 100
 GRID = np.linspace(0, 1, 10_001)[:, None]
@@ -34,14 +34,12 @@ def make_model(name: str):
     return LinearRegressor()
 
 
-def time_ways(name: str, n_rounds: int) -> tuple[Race, float]:
+def time_ways(name: str, chosen: Options) -> tuple[Race, float]:
     X, y, points = make_data(name)
     batches = list(zip(np.array_split(X, BATCHES), np.array_split(y, BATCHES), strict=True))
     half = ROWS // 2
-    first, second = (
-        make_model(name).fit(X[:half], y[:half]),
-        make_model(name).fit(X[half:], y[half:]),
-    )
+    first = make_model(name).fit(X[:half], y[:half])
+    second = make_model(name).fit(X[half:], y[half:])
 
     def stream():
         model = make_model(name)
@@ -54,18 +52,19 @@ def time_ways(name: str, n_rounds: int) -> tuple[Race, float]:
         "partial_fit": stream,
         "merge": lambda: deepcopy(first).merge(second),
     }
-    timed = race(ways, n_rounds)
+    timed = race(ways, chosen)
     fits = {way: model.predict(points) for way, model in timed.results.items()}
     timed.results.clear()
     return timed, max(float(np.abs(f - fits["fit"]).max()) for f in fits.values())
 
 
 def main() -> None:
-    n_rounds = rounds(9)
-    rows = []
+    chosen = options(rounds=9)
+    rows, races = [], []
     for name in NAMES:
         for threads in THREADS:
-            timed, difference = fresh(time_ways, name, n_rounds, threads=threads)
+            timed, difference = fresh(time_ways, name, chosen, threads=threads)
+            races.append(timed)
             assert difference < 1e-9, difference
             merging = timed.ratio("merge", to="fit")
             rows.append(
@@ -79,8 +78,7 @@ def main() -> None:
                 ]
             )
     print_table(
-        f"{ROWS:,} rows: {BATCHES} calls of partial_fit, and a merge of two halves, over one fit "
-        f"(medians of {n_rounds} rounds)",
+        f"{ROWS:,} rows: {BATCHES} calls of partial_fit, and a merge of two halves, over one fit",
         [
             "model",
             "threads",
@@ -90,6 +88,7 @@ def main() -> None:
             "max |df|",
         ],
         rows,
+        races,
     )
 
 

@@ -4,6 +4,9 @@ Every class derives from the one a scikit-learn user already filters on, so exis
 working.
 """
 
+import sys
+import warnings
+
 from sklearn.exceptions import ConvergenceWarning as _SklearnConvergenceWarning
 
 __all__ = ["ConvergenceWarning", "DomainError", "RankWarning", "SeparationWarning"]
@@ -23,3 +26,13 @@ class RankWarning(UserWarning):
 
 class DomainError(ValueError):
     """A value lies outside the domain on which a basis is defined."""
+
+
+def warn_user(message: str, category: type[Warning]) -> None:
+    """Warn at the line of the caller's own code that led here, so that it is shown once a line."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
+        ("thetalearn.", "sklearn.", "contextlib")
+    ):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

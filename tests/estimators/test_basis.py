@@ -204,7 +204,7 @@ def test_a_refused_merge_leaves_the_domain():
     ):
         model = ChebyshevRegressor(4).fit(x[:60] / 2, y[:60])
         before, basis = model.predict(x), model.basis_
-        with pytest.raises(ValueError, match="cannot merge.*different bases"):
+        with pytest.raises(ValueError, match=r"cannot merge.*different bases"):
             model.merge(other.fit(x, y))
         assert model.basis_ == basis
         np.testing.assert_array_equal(model.predict(x), before)
@@ -306,7 +306,7 @@ def test_derivatives_of_a_known_function():
 @pytest.mark.parametrize("order", [1, [1], [1, 1, 1], [-1, 0]])
 def test_orders_must_fit_the_columns(order):
     x, y = data()
-    with pytest.raises(ValueError, match="order=.*non-negative int for each of the 2 inputs"):
+    with pytest.raises(ValueError, match=r"order=.*non-negative int for each of the 2 inputs"):
         ChebyshevRegressor(3).fit(x, y).derivative(x, order)
 
 
@@ -766,16 +766,16 @@ def test_precision_and_type_follow_the_input(model):
 @every
 def test_refit_pickle_and_random_states(model):
     x, y = data()
-    np.random.seed(3)
+    np.random.seed(3)  # noqa: NPY002
     torch.manual_seed(3)
-    states = np.random.get_state()[1].copy(), torch.get_rng_state()
+    states = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
     first = clone(model).fit(x, y)
     again = clone(model).fit(-x, y).fit(x, y)
     np.testing.assert_array_equal(first.coef_, again.coef_)
     copy = pickle.loads(pickle.dumps(first))
     np.testing.assert_array_equal(copy.predict(x), first.predict(x))
     copy.partial_fit(x, y)
-    np.testing.assert_array_equal(np.random.get_state()[1], states[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], states[0])  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), states[1])
 
 

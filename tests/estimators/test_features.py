@@ -109,7 +109,7 @@ def test_classifiers_bend_their_boundaries(features, regressor, classifier):
     x = x - x.mean(0)
     straight = classifier(alpha=1e-3).fit(x, y).score(x, y)
     pipeline = make_pipeline(clone(features), classifier(alpha=1e-3)).fit(x, y)
-    assert straight < 0.89 < 0.92 < pipeline.score(x, y)
+    assert straight < 0.9 < 0.92 < pipeline.score(x, y)
     probability = pipeline.predict_proba(x)
     np.testing.assert_allclose(probability.sum(1), 1, rtol=1e-14)  # one division
     assert pipeline[:-1].get_feature_names_out().shape == (pipeline[-1].coef_.shape[1],)
@@ -246,7 +246,7 @@ def test_the_policy_error_names_the_column(family):
     x = pd.DataFrame(data()[0], columns=["age", "income"])
     features = family(extrapolation="error", domain=(-2, 2)).fit(x)
     features.transform(x)
-    with pytest.raises(DomainError, match="'income' holds 5 .*outside the domain"):
+    with pytest.raises(DomainError, match=r"'income' holds 5 .*outside the domain"):
         features.transform(pd.DataFrame([[0.0, 5.0]], columns=["age", "income"]))
 
 

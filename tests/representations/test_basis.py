@@ -112,14 +112,10 @@ def test_derivative_of_order_zero_is_the_value(make):
     basis = make()
     x = points(basis)
     zeros = [0] * basis.n_inputs
-    torch.testing.assert_close(
-        dense(basis.derivative(x, zeros)), dense(basis(x)), rtol=0, atol=0
-    )
+    torch.testing.assert_close(dense(basis.derivative(x, zeros)), dense(basis(x)), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(
-    "make", [make for make in BASES.values() if hasattr(make(), "integral")]
-)
+@pytest.mark.parametrize("make", [make for make in BASES.values() if hasattr(make(), "integral")])
 def test_value_is_the_derivative_of_the_integral(make):
     basis = make()
     x = points(basis)

@@ -236,9 +236,7 @@ orders = st.tuples(st.integers(0, 2), st.integers(0, 2))
 @given(factors=pairs, order=orders)
 def test_tensor_product_is_the_product(factors, order):
     x = rows_in(factors)
-    one, two = (
-        f.derivative(x[:, [j]], order[j]).to_dense() for j, f in enumerate(factors)
-    )
+    one, two = (f.derivative(x[:, [j]], order[j]).to_dense() for j, f in enumerate(factors))
     tensor = TensorBSpline(factors)
     expected = (one[:, :, None] * two[:, None, :]).flatten(1)
     ours = tensor.derivative(x, order)

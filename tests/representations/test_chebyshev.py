@@ -88,6 +88,14 @@ def test_a_domain_is_a_change_of_variable(domain, degree):
     )
 
 
+def test_derivatives_beyond_the_degree_are_zero_at_any_order():
+    basis = Chebyshev(250)
+    with np.errstate(over="ignore"):
+        values = basis.derivative(column([0.3]), 200)  # of T_200 it is 2^199 200!, beyond floats
+    assert not values[0, :200].any() and values[0, 200] == np.inf
+    assert not basis.derivative(column([0.3]), 251).any()
+
+
 # ------------------------------------------------------------------ outside the domain
 
 
@@ -152,9 +160,7 @@ def test_continuity_at_the_edge(extrapolation, edge, side):
     torch.testing.assert_close(basis.integral(near), basis.integral(far), rtol=0, atol=1e-7)
     if extrapolation == "linear":
         # Second derivatives are at most (2/2.5)^2 * 36 * 35 / 3 = 269.
-        torch.testing.assert_close(
-            basis.derivative(near), basis.derivative(far), rtol=0, atol=1e-6
-        )
+        torch.testing.assert_close(basis.derivative(near), basis.derivative(far), rtol=0, atol=1e-6)
 
 
 # ------------------------------------------------------------------ a wider domain

@@ -108,9 +108,9 @@ def test_graded_sets_start_with_the_constant_and_are_closed_downward(d, p, rule)
     found = as_set(indices)
     for k in found:
         for j in range(d):
-            assert k[:j] + (0,) + k[j + 1 :] in found
+            assert (*k[:j], 0, *k[j + 1 :]) in found
             if rule is not smolyak_indices and k[j]:  # Smolyak degrees come in blocks
-                assert k[:j] + (k[j] - 1,) + k[j + 1 :] in found
+                assert (*k[:j], k[j] - 1, *k[j + 1 :]) in found
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,7 @@ def test_relu_features_approximate_the_arc_cosine_kernel(n_inputs, gamma):
 
 @pytest.mark.parametrize("family", [RandomFourier, RandomReLU])
 def test_the_seed_alone_decides(family):
-    one, same, other = (
-        family.draw(2, 5, 0.3, np.random.RandomState(seed)) for seed in (1, 1, 2)
-    )
+    one, same, other = (family.draw(2, 5, 0.3, np.random.RandomState(seed)) for seed in (1, 1, 2))
     assert one == same
     assert one != other
 

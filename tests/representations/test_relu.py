@@ -25,9 +25,7 @@ def test_values_derivatives_and_integral(shifts):
     np.testing.assert_array_equal(basis(column(x)), np.hstack([one, ramp]))
     np.testing.assert_array_equal(basis.derivative(column(x)), np.hstack([zero, ramp > 0]))
     assert not basis.derivative(column(x), 2).any()
-    np.testing.assert_array_equal(
-        basis.integral(column(x)), np.hstack([x[:, None], ramp**2 / 2])
-    )
+    np.testing.assert_array_equal(basis.integral(column(x)), np.hstack([x[:, None], ramp**2 / 2]))
 
 
 @given(gaps=st.lists(st.floats(0.05, 1), min_size=2, max_size=6), seed=st.integers(0, 100))
@@ -46,7 +44,7 @@ def test_span_is_that_of_linear_splines(gaps, seed):
 
 @pytest.mark.parametrize("shifts", [[1.0, 0.0], [1.0, 1.0], [[1.0]]])
 def test_shifts_must_increase(shifts):
-    with pytest.raises(ValueError, match="shifts=.* must be strictly increasing"):
+    with pytest.raises(ValueError, match=r"shifts=.* must be strictly increasing"):
         ShiftedReLU(shifts)
 
 

@@ -421,12 +421,12 @@ def test_global_random_states_are_untouched():
     rng = np.random.default_rng(0)
     starts, rows, design = banded_problem(rng, 40, 4, 200)
     y = rng.normal(size=(200, 1))
-    np.random.seed(7)
+    np.random.seed(7)  # noqa: NPY002
     torch.manual_seed(7)
-    numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()
+    numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     for factor in (banded_factor(starts, rows, y, 40), dense_factor(design, y)):
         for penalty in (Penalty(), Penalty(0.1), Penalty(0.1, 0.5)):
             factor.solve(penalty, False)
         factor.condition_number()
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state[1])
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state[1])  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), torch_state)

@@ -187,8 +187,9 @@ class BSplineRegressor(BSplineFamily, LeastSquaresRegressor):
 
     A spline of degree p is a polynomial between neighbouring knots and p - 1 times continuously
     differentiable at a simple knot. Repeating a knot takes smoothness away: p times allows a kink,
-    p + 1 times a jump. Only p + 1 functions are nonzero at any point, and the fit uses that: its
-    cost is linear in rows and in knots, and no (n_samples, n_terms) matrix is built.
+    p + 1 times a jump, at which the value is that of the right piece. Only p + 1 functions are
+    nonzero at any point, and the fit uses that: its cost is linear in rows and in knots, and no
+    (n_samples, n_terms) matrix is built.
 
     Parameters
     ----------
@@ -196,7 +197,7 @@ class BSplineRegressor(BSplineFamily, LeastSquaresRegressor):
         Number of interior knots of each input, or the knots themselves, where repeated ones count;
         a list of sequences gives each column its own.
     degree : int, default=3
-        Degree of the pieces.
+        Degree of the pieces, at most 50.
     placement : {"uniform", "quantile"}, default="uniform"
         Where to put a given number of knots: at equal distances, or at quantiles of the data.
     kinks : array-like, default=None
@@ -212,9 +213,10 @@ class BSplineRegressor(BSplineFamily, LeastSquaresRegressor):
         the tangent there.
     alpha : float, default=0.0
         Weight of the penalty, against half the mean squared error: half the sum of the squared
-        differences of neighbouring coefficients, of order ``penalty_order``.
+        divided differences of neighbouring coefficients, in units of the mean distance of knots.
     penalty_order : int, default=2
-        Order of the differences; 2 shrinks towards a straight line, 0 towards zero.
+        Order of the differences, at most ``degree + 1``: 1 shrinks towards a constant, 2 towards a
+        straight line, 0 towards zero.
     device : str or torch.device, default="auto"
         Where to compute: "auto" leaves the data where they are.
 

@@ -90,7 +90,7 @@ class DomainFamily:
                 f"domain={self.domain!r} must hold (low, high), or one such pair for each of the "
                 f"{d} columns"
             )
-        if not (given[..., 0] < given[..., 1]).all():
+        if not (np.isfinite(given).all() and (given[..., 0] < given[..., 1]).all()):
             raise DomainError(
                 f"domain={self.domain!r} must hold finite numbers, the lower before the higher"
             )
@@ -195,7 +195,8 @@ class BSplineFamily(BoundedFamily):
     """B-splines of each input, added or multiplied."""
 
     _family_constraints: ClassVar[dict[str, list[Any]]] = {
-        **DEGREE,
+        # Far beyond use: the condition number of B-splines grows as 2^degree.
+        "degree": [Interval(Integral, 0, 50, closed="both")],
         "knots": POINTS,
         "kinks": ["array-like", None],
         **PLACEMENT,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from .._sklearn_compat import Interval, StrOptions
 from ..base import DEVICE, ThetaRegressor
-from ..exceptions import RankWarning
+from ..exceptions import RankWarning, warn_user
 from ..monitor import FitMonitor
 from ..representations.kernels import KERNELS
 from ..rows import row_blocks
@@ -275,12 +274,11 @@ class KernelRidgeRegressor(KernelFamily, ThetaRegressor):
         self.rank_ = int(kept.sum())
         self.condition_number_ = largest / least if self.rank_ == n else np.inf
         if self.rank_ < n and not indefinite:
-            warnings.warn(
+            warn_user(
                 f"the {n} rows determine {self.rank_} dual coefficients only: the kernel matrix is "
                 "singular to working precision, and the solution of least norm is returned. Raise "
                 "alpha, or drop rows that repeat",
                 RankWarning,
-                stacklevel=2,
             )
         vectors = vectors[:, kept]
         return vectors @ ((vectors.T @ targets) / values[kept, None])
@@ -336,9 +334,8 @@ def check_symmetric(gram: Tensor, tol: float) -> None:
 
 def warn_indefinite(kernel: Any, sign: str) -> None:
     """Warn of a kernel that is none."""
-    warnings.warn(
+    warn_user(
         f"kernel={kernel!r} is not positive semi-definite on the training rows: {sign}. Use a "
         "positive semi-definite kernel: a similarity, not a distance",
         UserWarning,
-        stacklevel=2,
     )

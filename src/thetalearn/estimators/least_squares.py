@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from numbers import Real
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from .._sklearn_compat import Interval, fit_context
 from ..base import ThetaRegressor
-from ..exceptions import RankWarning
+from ..exceptions import RankWarning, warn_user
 from ..monitor import FitMonitor
 from ..representations.bases import Basis, LocalBasis, TensorBSpline
 from ..representations.bases.basis import Order, multi_order
@@ -102,16 +101,15 @@ class LeastSquaresRegressor(ThetaRegressor):
 
     def _solve(self, monitor: FitMonitor) -> None:
         """Set the coefficients from the factor."""
-        penalty = self._penalty()
-        solution = self._factor.solve(penalty, self._has_constant())
+        with threads_for(self.basis_.n_terms**2):
+            solution = self._factor.solve(self._penalty(), self._has_constant())
         self.rank_ = solution.rank
         if solution.rank < self.basis_.n_terms:
-            warnings.warn(
+            warn_user(
                 f"{type(self).__name__} has {self.basis_.n_terms} coefficients, of which the "
                 f"{self.n_samples_seen_} rows determine {solution.rank}: returning the solution "
                 "of least norm. Use fewer terms, more rows, or alpha > 0",
                 RankWarning,
-                stacklevel=2,
             )
         self._set_coef(solution.coef)
         self._note_iterations(solution, monitor)
@@ -267,13 +265,17 @@ class LeastSquaresRegressor(ThetaRegressor):
         ndarray of shape (n_samples, n_features) or (n_samples, n_targets, n_features)
             Gradients.
         """
+        check_is_fitted(self)
         units = np.eye(self.n_features_in_, dtype=int).tolist()
         parts = [self.derivative(X, unit) for unit in units]
         return torch.stack(parts, -1) if torch.is_tensor(parts[0]) else np.stack(parts, -1)
 
     @property
     def condition_number_(self) -> float:
-        """Condition number (2-norm) of the weighted design matrix; infinite below full rank."""
+        """Condition number (2-norm) of the weighted design matrix, without any penalty.
+
+        Below full rank it is infinite, or what rounding leaves of that: 1e16 and more.
+        """
         check_is_fitted(self)
         return self._factor.condition_number()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from .._sklearn_compat import Interval
 from ..base import DEVICE
-from ..exceptions import ConvergenceWarning
+from ..exceptions import ConvergenceWarning, warn_user
 from ..monitor import FitMonitor
 from ..representations.bases import Affine, Basis
 from ..solvers.least_squares import Penalty, Solution
@@ -133,11 +132,10 @@ class LinearRegressor(LeastSquaresRegressor):
         except KeyboardInterrupt:
             self.converged_ = False
         if not self.converged_:
-            warnings.warn(
+            warn_user(
                 f"coordinate descent stopped at max_iter={self.max_iter} sweeps without meeting "
                 f"tol={self.tol}: raise max_iter or alpha, or scale the columns",
                 ConvergenceWarning,
-                stacklevel=2,
             )
 
     def _set_coef(self, coef: np.ndarray) -> None:

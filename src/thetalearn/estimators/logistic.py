@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from .._sklearn_compat import Interval, StrOptions
 from ..base import DEVICE, VERBOSE, ProbabilityMixin, ThetaClassifier, is_soft
-from ..exceptions import ConvergenceWarning, SeparationWarning
+from ..exceptions import ConvergenceWarning, SeparationWarning, warn_user
 from ..monitor import FitMonitor
 from ..objectives.cross_entropy import BinaryCrossEntropy, CrossEntropy, SoftmaxCrossEntropy
 from ..rows import row_blocks
@@ -156,19 +155,17 @@ class CrossEntropyClassifier(ProbabilityMixin, ThetaClassifier):
         name = type(self).__name__
         if self.alpha == 0 and separates(objective, found):
             self.converged_ = False
-            warnings.warn(
+            warn_user(
                 f"{name}: a hyperplane separates the classes, so the likelihood has no maximum at "
                 "alpha=0 and the coefficients would grow without bound; they were left at the "
                 "last iterate. Set alpha > 0, or drop the column that gives the class away",
                 SeparationWarning,
-                stacklevel=2,
             )
         elif not found.converged:
-            warnings.warn(
+            warn_user(
                 f"{name} did not converge ({found.reason}; {found.n_iter} iterations, "
                 f"tol={self.tol}): raise max_iter, scale the columns, or raise alpha",
                 ConvergenceWarning,
-                stacklevel=2,
             )
 
 
@@ -246,7 +243,7 @@ class LogisticClassifier(CrossEntropyClassifier):
     array(['no', 'yes'], dtype='<U3')
     >>> shares = LogisticClassifier().fit(X, [0.1, 0.3, 0.6, 0.8])
     >>> shares.predict_proba([[1.5]])[:, 1].round(2)
-    array([0.45])
+    array([0.43])
     """
 
     def _objective(self, X: Tensor, y: Tensor, weight: Tensor | None) -> CrossEntropy:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from .._sklearn_compat import Interval, StrOptions, fit_context
 from ..base import DEVICE, RANDOM_STATE, VERBOSE, ThetaClassifier, is_soft
-from ..exceptions import ConvergenceWarning
+from ..exceptions import ConvergenceWarning, warn_user
 from ..monitor import FitMonitor
 from ..randomness import random_numbers
 from ..solvers.perceptron import Binary, Dual, Primal, draw_order, train
@@ -226,13 +225,12 @@ class PerceptronClassifier(KernelFamily, ThetaClassifier):
         self.n_iter_, self.converged_ = max(run.n_iter, 1), sum(run.errors) == 0
         self.history_ = monitor.history
         if not self.converged_:
-            warnings.warn(
+            warn_user(
                 f"{type(self).__name__} did not converge ({run.reason}): {max(run.errors)} of "
                 f"{len(X)} rows are still on the wrong side, and the best iterate is kept. If the "
                 f"classes can be separated with kernel={self.kernel!r}, raise max_iter or scale "
                 "the columns; if not, choose another kernel",
                 ConvergenceWarning,
-                stacklevel=2,
             )
 
     def _decide_rows(self, X: Tensor) -> Tensor:

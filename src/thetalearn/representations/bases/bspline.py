@@ -26,6 +26,9 @@ __all__ = ["AdditiveBSpline", "BSpline", "TensorBSpline", "quantile_knots", "uni
 #: Rows handled at a time: what one block needs stays in the processor's cache.
 BLOCK_ROWS = 16_384
 
+#: Values of a function below its rounding error are zero; a B-spline is never negative.
+SNAP = 1e-15
+
 #: Cells whose moment matrix is worse conditioned than this are compressed by QR of their rows:
 #: the moments lose the square root of it, so what is kept is accurate to about 1e-12.
 MOMENT_RCOND = 1e-4
@@ -155,7 +158,8 @@ class BSpline(LocalBasis):
             widths = torch.from_numpy(np.diff(self.breaks)).to(inside)
             terms = _local_terms(u, self.degree, order, 2.0 / widths[cell])
             pieces = torch.from_numpy(self.pieces).to(inside)[cell]
-            return (pieces @ terms.T[:, :, None])[:, :, 0].T
+            values = (pieces @ terms.T[:, :, None])[:, :, 0].T
+            return values.masked_fill(values < SNAP, 0.0) if order == 0 else values
 
         return cell, self.interval.continued(x, order, inside_terms).T
 
@@ -364,11 +368,11 @@ class TensorBSpline(LocalBasis):
         return rows, targets
 
     def differences(self, order: int) -> sp.csr_array:
-        """Differences of neighbouring coefficients along each input, one a row."""
+        """Coefficients of a derivative along each input, one a row."""
         parts = []
         for j, factor in enumerate(self.factors):
             sizes = [f.n_terms for f in self.factors]
-            step = _difference_matrix(factor.n_terms, order)
+            step = _difference_matrix(factor, order)
             before, after = (
                 sp.eye_array(math.prod(sizes[:j])),
                 sp.eye_array(math.prod(sizes[j + 1 :])),
@@ -421,9 +425,9 @@ class AdditiveBSpline(LocalBasis):
         return LocalRows(torch.cat(columns, 1), torch.cat(values, 1), self.n_terms)
 
     def differences(self, order: int) -> sp.csr_array:
-        """Differences of neighbouring coefficients of each input, one a row."""
+        """Coefficients of a derivative of each input's part, one a row."""
         # The function left out has the coefficient zero, so its column goes, and its rows stay.
-        steps = [_difference_matrix(f.n_terms, order)[:, 1:] for f in self.factors]
+        steps = [_difference_matrix(f, order)[:, 1:] for f in self.factors]
         return sp.csr_array(sp.block_diag([sp.csr_array((0, 1)), *steps]))
 
     def term_names(self, input_names: Sequence[str]) -> list[str]:
@@ -466,9 +470,34 @@ def _local_terms(u: Tensor, degree: int, order: int, slope: Tensor) -> Tensor:
     return torch.cat([terms.new_zeros(order, len(u)), terms])
 
 
-def _difference_matrix(size: int, order: int) -> sp.csr_array:
-    """Matrix of differences of the given order, of at most size - 1."""
-    return sp.csr_array(np.diff(np.eye(size), min(order, size - 1), axis=0))
+def _difference_matrix(spline: BSpline, order: int) -> sp.csr_array:
+    """Coefficients of the derivative of the given order, in units of the mean cell.
+
+    Between equally spaced knots these are plain differences of neighbouring coefficients; dividing
+    by the distance of the knots is what makes them vanish on polynomials below the order for any
+    knots. Where a knot is repeated so often that the derivative jumps, there is no row.
+    """
+    if order > spline.degree + 1:
+        raise ValueError(
+            f"penalty_order={order} is too high for splines of degree {spline.degree}: choose at "
+            f"most {spline.degree + 1}"
+        )
+    knots, unit = spline.knots, spline.interval.width / spline.n_cells
+    rows, known = sp.csr_array(sp.eye_array(spline.n_terms)), np.ones(spline.n_terms, dtype=bool)
+    for degree in range(spline.degree, spline.degree - order, -1):
+        reach = max(degree, 1)
+        # Below degree one there is a piece for each cell, and the distance is that of the centres.
+        span = (
+            knots[reach + 1 :] - knots[: -reach - 1]
+            if degree == 0
+            else (knots[degree + 1 : -1] - knots[1 : -degree - 1])
+        )
+        span = span / (2 if degree == 0 else degree)
+        known = known[1:] & known[:-1] & (span > 1e-12 * spline.interval.width)
+        scale = np.divide(unit, span, out=np.zeros_like(span), where=known)
+        rows = sp.diags_array(scale) @ (rows[1:] - rows[:-1])
+        knots = knots[1:-1]
+    return sp.csr_array(rows[np.flatnonzero(known)])
 
 
 def _outer_sum(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -69,11 +69,10 @@ class Chebyshev(BoundedBasis):
         # leaves the recurrence itself as the only thing evaluated at the points.
         if order > self.degree:
             return x.new_zeros(self.n_terms, len(x))
-        terms = x.new_zeros(self.n_terms, len(x))
-        terms[order:] = ultraspherical_terms(u, self.degree - order, order)
         factor = 2.0 ** (order - 1) * float(np.prod(np.arange(1, order), dtype=float))
-        degrees = torch.arange(self.n_terms, dtype=x.dtype, device=x.device)
-        return terms * (scale**order * factor * degrees)[:, None]
+        degrees = torch.arange(order, self.n_terms, dtype=x.dtype, device=x.device)[:, None]
+        terms = ultraspherical_terms(u, self.degree - order, order)
+        return torch.cat([x.new_zeros(order, len(x)), scale**order * factor * degrees * terms])
 
     def term_names(self, input_names: Sequence[str]) -> list[str]:
         """``T0(x), T1(x), ...``."""
