@@ -233,7 +233,6 @@ def test_demo_passes_the_folder(demo, tmp_path):
     [
         (KeyboardInterrupt(), 130, "interrupted"),
         (PermissionError(13, "Permission denied", "plots"), 2, "error: [Errno 13] Permission"),
-        (ModuleNotFoundError("", name="matplotlib"), 2, "pip install 'thetalearn[plot]'"),
     ],
 )
 def test_what_stops_the_demo_is_said_in_one_line(demo, capsys, error, exit_code, message):

@@ -166,15 +166,9 @@ def _check_one(name: str) -> bool:
 
 def _demo(arguments: argparse.Namespace) -> int:
     """Run the demonstration."""
-    try:
-        from thetalearn import demo
+    from thetalearn import demo
 
-        demo.run(arguments.output)
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        _complain("error: the demo draws with matplotlib: pip install 'thetalearn[plot]'")
-        return 2
+    demo.run(arguments.output)
     return 0
 
 

@@ -22,7 +22,6 @@ from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from thetalearn import (
     BSplineRegressor,
@@ -31,6 +30,7 @@ from thetalearn import (
     PolynomialRegressor,
     SoftmaxClassifier,
 )
+from thetalearn.threads import one_thread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,14 +99,11 @@ def run(output: Path) -> None:
     """
     start = time.perf_counter()
     # Each fit takes milliseconds: a second thread would cost more than it saves.
-    with threadpool_limits(1):
+    with one_thread():
         plots = [*diabetes(), *digits()]
         print()
         draw_all(plots, output)
     print(f"\nDone in {time.perf_counter() - start:.0f} s.")
-
-
-# -- Diabetes: regression on a basis ---------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -259,9 +256,6 @@ def print_importance(importance: Any, explanation: shap.Explanation) -> None:
     print_table(("column", "loss of R² if permuted", "mean |SHAP| (score points)"), rows)
 
 
-# -- Digits: softmax regression --------------------------------------------------------------------
-
-
 def digits() -> Iterator[Plot]:
     """Choose the penalty of a softmax regression by cross-validation, and explain it."""
     study = search_digits()
@@ -338,9 +332,6 @@ def explain_digits(study: Study) -> np.ndarray:
     explainer = shap.LinearExplainer((model.coef_, model.intercept_), background)
     values: np.ndarray = explainer(scaler.transform(study.X_test)).values
     return values
-
-
-# -- Tables and plots ------------------------------------------------------------------------------
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
