@@ -260,25 +260,46 @@ def test_additive_basis_is_a_constant_and_the_rest_of_each(factors, order):
     torch.testing.assert_close(ours, torch.cat(blocks, 1), rtol=0, atol=0)
 
 
+def greville(spline):
+    """Coefficients of the function x: the means of the inner knots of each function."""
+    p = spline.degree
+    return np.array([spline.knots[i + 1 : i + p + 1].mean() for i in range(spline.n_terms)])
+
+
 @few
 @given(factors=pairs)
-def test_differences_vanish_on_straight_lines(factors):
-    sizes = [f.n_terms for f in factors]
-    i, j = np.meshgrid(*[np.arange(k) for k in sizes], indexing="ij")
-    rounding = 1e-12  # of small whole numbers
-    for order, polynomial in ((1, 1.0 + 0 * i), (2, 2.0 + 3 * i - j), (3, 1.0 * i**2 - j**2)):
-        if min(sizes) > order:
-            flat = TensorBSpline(factors).differences(order) @ polynomial.ravel()
-            assert np.abs(flat).max(initial=0) <= rounding
-    additive = AdditiveBSpline(factors)
-    # Functions left out have the coefficient zero, so a line through zero in each input.
-    line = np.r_[7.0, 3.0 * np.arange(1, sizes[0]), -2.0 * np.arange(1, sizes[1])]
-    if min(sizes) > 2:
-        assert np.abs(additive.differences(2) @ line).max(initial=0) <= rounding
-    assert additive.differences(2).shape[1] == additive.n_terms
+def test_differences_vanish_on_polynomials_below_their_order(factors):
+    ones = [np.ones(f.n_terms) for f in factors]
+    lines = [greville(f) if f.degree else one for f, one in zip(factors, ones, strict=True)]
+    plane = 2 + 3 * np.multiply.outer(lines[0], ones[1]) - np.multiply.outer(ones[0], lines[1])
+    for order, coef in ((1, np.multiply.outer(*ones)), (2, plane)):
+        if min(f.degree for f in factors) + 1 < order:
+            continue
+        rows = TensorBSpline(factors).differences(order)
+        # The rounding of each product, at the size of what cancels.
+        size = abs(rows) @ np.abs(coef.ravel()) if rows.shape[0] else np.zeros(1)
+        assert np.all(np.abs(rows @ coef.ravel()) <= 1e-10 * size.max(initial=1.0))
+        additive = AdditiveBSpline(factors)
+        rows = additive.differences(order)
+        parts = ones if order == 1 else lines
+        # The constant takes over the first function of each input.
+        coef = np.concatenate([[5.0], *[c[1:] - c[0] for c in parts]])
+        size = abs(rows) @ np.abs(coef)
+        assert np.all(np.abs(rows @ coef) <= 1e-10 * size.max(initial=1.0))
+        assert rows.shape[1] == additive.n_terms
 
 
-# ------------------------------------------------------------------ compression of rows
+@few
+@given(degree=st.integers(1, 4), n_knots=st.integers(0, 8), order=st.integers(0, 3))
+def test_differences_between_equal_cells_are_plain(degree, n_knots, order):
+    spline = BSpline(uniform_knots(n_knots, (0.0, 1.0)), degree)
+    if order > degree + 1 or order >= spline.n_terms - 2 * degree:
+        return
+    rows = TensorBSpline([spline]).differences(order).toarray()
+    plain = np.diff(np.eye(spline.n_terms), order, axis=0)
+    inner = slice(degree, len(plain) - degree)
+    # Knots are rounded to 1e-16 of the domain, cells are a tenth of it.
+    np.testing.assert_allclose(rows[inner], plain[inner], rtol=1e-12, atol=1e-12)
 
 
 def expand(basis, packed):
