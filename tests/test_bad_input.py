@@ -566,7 +566,7 @@ def test_probabilities_before_fitting(solver):
 @pytest.mark.parametrize(
     "one, other",
     [
-        (BSplineRegressor(3), BSplineRegressor(4)),
+        (BSplineRegressor(2, 2), BSplineRegressor(3, 2)),
         (BSplineRegressor(3, domain=(-1, 1)), BSplineRegressor(3, domain=(-2, 2))),
         (ChebyshevRegressor(3), ChebyshevRegressor(4)),
         (ReLURegressor(3), ReLURegressor(4)),

@@ -35,7 +35,7 @@ from ._sklearn_compat import (
     validate_data,
 )
 from .monitor import FitMonitor
-from .rows import Rows, SparseRows, as_tensor, n_numbers, output_like
+from .rows import Rows, SparseRows, as_array, as_tensor, n_numbers, output_like
 from .threads import threads_for
 
 __all__ = [
@@ -95,6 +95,8 @@ class ThetaEstimator(CallbackSupportMixin, BaseEstimator):
                 f"Expected 2D array, got {X.ndim}D tensor of shape {tuple(X.shape)} instead: "
                 "reshape it to (n_samples, n_features)"
             )
+        if X.layout != torch.strided:
+            raise ValueError(f"{name} takes dense tensors, not {X.layout}: pass X.to_dense()")
         if X.is_complex():
             raise ValueError("Complex data not supported")
         if X.shape[0] < min_rows or X.shape[1] < 1:
@@ -126,11 +128,10 @@ class ThetaEstimator(CallbackSupportMixin, BaseEstimator):
             ) from error
 
     def _weight_tensor(self, sample_weight: Any, X: Rows) -> Tensor | None:
-        """Validate the weights of the rows; all-equal weights of one are no weights."""
+        """Validate the weights of the rows."""
         if sample_weight is None:
             return None
-        if isinstance(sample_weight, torch.Tensor):
-            sample_weight = sample_weight.detach().cpu().numpy()
+        sample_weight = as_array(sample_weight)
         weight = _check_sample_weight(
             sample_weight, np.empty((len(X), 1)), dtype=np.float64, ensure_non_negative=True
         )
@@ -160,6 +161,19 @@ class ThetaEstimator(CallbackSupportMixin, BaseEstimator):
                 yield monitor
             finally:
                 monitor.close()
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Put the estimator back as it was if what follows fails."""
+        before = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            # scikit-learn still has to close its callbacks.
+            after = {k: v for k, v in vars(self).items() if k.startswith(("_callback", "_skl"))}
+            self.__dict__.clear()
+            self.__dict__.update(before | after)
+            raise
 
     def _max_iterations(self) -> int:
         """Iterations that a fit takes at most; none for a closed form."""
@@ -200,12 +214,13 @@ class ThetaRegressor(RegressorMixin, ThetaEstimator):
         ValueError
             If an input is empty, not finite, or of the wrong shape.
         """
-        rows = self._training_rows(X, y, sample_weight, reset=True)
-        with (
-            self._monitored(X, y, sample_weight, self._max_iterations()) as monitor,
-            threads_for(n_numbers(rows[0])),
-        ):
-            self._fit_rows(*rows, monitor)
+        with self._all_or_nothing():
+            rows = self._training_rows(X, y, sample_weight, reset=True)
+            with (
+                self._monitored(X, y, sample_weight, self._max_iterations()) as monitor,
+                threads_for(n_numbers(rows[0])),
+            ):
+                self._fit_rows(*rows, monitor)
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -236,7 +251,7 @@ class ThetaRegressor(RegressorMixin, ThetaEstimator):
             )
         if isinstance(X, torch.Tensor) or isinstance(y, torch.Tensor):
             rows = self._input_rows(X, reset=reset, min_rows=self._min_rows)
-            targets = _checked_targets(y.detach().cpu().numpy() if torch.is_tensor(y) else y)
+            targets = _checked_targets(as_array(y))
             if len(targets) != len(rows):
                 raise ValueError(
                     "Found input variables with inconsistent numbers of samples: "
@@ -255,6 +270,8 @@ class ThetaRegressor(RegressorMixin, ThetaEstimator):
                 ensure_min_samples=self._min_rows,
             )
             rows = self._as_rows(array)
+        if sp.issparse(targets):
+            raise ValueError("y is sparse: pass y.toarray()")
         one_target = targets.ndim == 1
         n_targets = 1 if one_target else targets.shape[1]
         if reset:
@@ -332,7 +349,8 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
         ValueError
             If an input is empty, not finite, or of the wrong shape, or if there is one class only.
         """
-        return self._fit(X, y, sample_weight)
+        with self._all_or_nothing():
+            return self._fit(X, y, sample_weight)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
         if y is None:
@@ -340,7 +358,7 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
             )
         rows = self._input_rows(X, reset=True, min_rows=self._min_rows)
-        targets = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
+        targets = as_array(y)
         self.classes_, probabilities = self._encode(targets)
         if len(probabilities) != len(rows):
             raise ValueError(
@@ -435,6 +453,11 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
         if not is_soft(y):
             return super().score(X, y, sample_weight)
         _, probabilities = _soft_labels(y)
+        if probabilities.shape[1] != len(self.classes_):
+            raise ValueError(
+                f"y holds the probabilities of {probabilities.shape[1]} classes, but "
+                f"{type(self).__name__} was fitted to {len(self.classes_)}"
+            )
         codes = np.searchsorted(self.classes_, self.predict(X))
         hits = probabilities[np.arange(len(codes)), codes]
         weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
@@ -527,12 +550,13 @@ class ThetaTransformer(TransformerMixin, ThetaEstimator):
         self : object
             The fitted transformer.
         """
-        rows = self._input_rows(X, reset=True, min_rows=self._min_rows)
-        weight = self._weight_tensor(sample_weight, rows)
-        if weight is not None:
-            rows, weight = rows[weight > 0], weight[weight > 0]
-        with self._monitored(X, y, sample_weight), threads_for(n_numbers(rows)):
-            self._fit_rows(rows, weight)
+        with self._all_or_nothing():
+            rows = self._input_rows(X, reset=True, min_rows=self._min_rows)
+            weight = self._weight_tensor(sample_weight, rows)
+            if weight is not None:
+                rows, weight = rows[weight > 0], weight[weight > 0]
+            with self._monitored(X, y, sample_weight), threads_for(n_numbers(rows)):
+                self._fit_rows(rows, weight)
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -582,9 +606,7 @@ class ThetaTransformer(TransformerMixin, ThetaEstimator):
 
 def is_soft(y: Any) -> bool:
     """Whether labels are probabilities rather than classes."""
-    if isinstance(y, torch.Tensor):
-        y = y.detach().cpu().numpy()
-    array = np.asarray(y)
+    array = np.asarray(as_array(y))
     if array.dtype.kind != "f" or array.size == 0 or not np.isfinite(array).all():
         return False
     if array.ndim == 2 and array.shape[1] >= 2:
@@ -594,7 +616,7 @@ def is_soft(y: Any) -> bool:
 
 
 def _soft_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
-    array = np.asarray(y.detach().cpu() if isinstance(y, torch.Tensor) else y, dtype=np.float64)
+    array = np.asarray(as_array(y), dtype=np.float64)
     if array.ndim == 1 or array.shape[1] == 1:
         array = np.column_stack([1 - array.ravel(), array.ravel()])
     sums = array.sum(1)

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-__all__ = ["Rows", "SparseRows", "as_tensor", "n_numbers", "output_like", "row_blocks"]
+__all__ = ["Rows", "SparseRows", "as_array", "as_tensor", "n_numbers", "output_like", "row_blocks"]
 
 
 class SparseRows:
@@ -45,6 +45,14 @@ class SparseRows:
 Rows = Union[Tensor, SparseRows]  # noqa: UP007 (documentation tools show the alias)
 
 
+def as_array(values: Any) -> Any:
+    """A tensor as a NumPy array, in a precision that NumPy knows; anything else as it is."""
+    if not isinstance(values, torch.Tensor):
+        return values
+    values = values.detach().cpu()
+    return (values.double() if values.is_floating_point() else values).numpy()
+
+
 def as_tensor(array: np.ndarray) -> Tensor:
     """A tensor on the memory of an array, which nobody will write to."""
     if array.dtype.byteorder not in "=|":
@@ -70,8 +78,8 @@ def n_numbers(rows: Rows) -> int:
     return int(rows.shape[0]) * int(rows.shape[1])
 
 
-def row_blocks(n_rows: int, row_bytes: int) -> Iterator[slice]:
+def row_blocks(n_rows: int, row_bytes: int, at_least: int = 256) -> Iterator[slice]:
     """Cut rows into blocks whose working set stays in the processor's cache."""
-    size = int(np.clip(2**22 // max(row_bytes, 1), 256, 65_536))
+    size = max(int(np.clip(2**22 // max(row_bytes, 1), 256, 65_536)), at_least)
     for start in range(0, n_rows, size):
         yield slice(start, start + size)

@@ -339,10 +339,8 @@ def test_ridge_solves_the_normal_equations(n, k, alpha, weighted, seed):
     gram = x.T @ (weight[:, None] * x) + alpha * weight.sum() * np.eye(k)
     right = x.T @ (weight[:, None] * y)
     assert solution.rank == k
-    # The gradient at the solution, relative to the terms that cancel in it.
-    atol = (
-        1e-13 * (np.abs(gram).max() * np.abs(solution.coef).max() + np.abs(right).max()) * (n + k)
-    )
+    # A backward stable solution: rounding of the norms of the rows and of the targets.
+    atol = 1e-13 * (n + k) * np.sqrt(np.abs(gram).max()) * np.linalg.norm(y)
     np.testing.assert_allclose(gram @ solution.coef, right, rtol=0, atol=atol)
 
 

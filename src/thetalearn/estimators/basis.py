@@ -120,7 +120,8 @@ class ChebyshevRegressor(ChebyshevFamily, LeastSquaresRegressor):
         ``degree``; :math:`\prod_j (k_j + 1) \le` ``degree + 1``; a Smolyak set of univariate degree
         at most ``degree`` (rounded down to a power of two); or no products.
     domain : (float, float) or sequence of such pairs, default=None
-        Domain of all inputs or of each; None takes the range of the data.
+        Domain of all inputs or of each, in which the training rows must lie; None takes their
+        range.
     extrapolation : {"error", "clip", "linear"}, default="linear"
         Prediction outside the domain: an error, the value at the nearest point of the domain, or
         the tangent there.
@@ -207,7 +208,8 @@ class BSplineRegressor(BSplineFamily, LeastSquaresRegressor):
         Sum of univariate splines, or all products, whose number grows exponentially with the
         number of inputs.
     domain : (float, float) or sequence of such pairs, default=None
-        Domain of all inputs or of each; None takes the range of the data.
+        Domain of all inputs or of each, in which the training rows must lie; None takes their
+        range.
     extrapolation : {"error", "clip", "linear"}, default="linear"
         Prediction outside the domain: an error, the value at the nearest point of the domain, or
         the tangent there.
@@ -215,8 +217,8 @@ class BSplineRegressor(BSplineFamily, LeastSquaresRegressor):
         Weight of the penalty, against half the mean squared error: half the sum of the squared
         divided differences of neighbouring coefficients, in units of the mean distance of knots.
     penalty_order : int, default=2
-        Order of the differences, at most ``degree + 1``: 1 shrinks towards a constant, 2 towards a
-        straight line, 0 towards zero.
+        Order of the differences: 1 shrinks towards a constant, 2 towards a straight line, 0 towards
+        zero. There are none above ``degree + 1``, which stands for any higher order.
     device : str or torch.device, default="auto"
         Where to compute: "auto" leaves the data where they are.
 
@@ -287,7 +289,8 @@ class BSplineRegressor(BSplineFamily, LeastSquaresRegressor):
     def _penalty(self) -> Penalty:
         if self.alpha == 0:
             return Penalty()
-        return Penalty(float(self.alpha), rows=self.basis_.differences(self.penalty_order))
+        order = min(self.penalty_order, self.degree + 1)
+        return Penalty(float(self.alpha), rows=self.basis_.differences(order))
 
 
 class ReLURegressor(ReLUFamily, LeastSquaresRegressor):

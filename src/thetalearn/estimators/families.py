@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .._sklearn_compat import Interval, StrOptions
 from ..base import EXTRAPOLATION, RANDOM_STATE
-from ..exceptions import DomainError
+from ..exceptions import DomainError, warn_user
 from ..randomness import random_numbers
 from ..representations.bases import (
     AdditiveBSpline,
@@ -49,12 +49,22 @@ POINTS = [Interval(Integral, 0, None, closed="left"), "array-like"]
 #: Numbers that a banded factor may hold, 0.8 GB.
 MAX_BAND = 1e8
 
+
+def smolyak_level(degree: int) -> int:
+    """The largest level whose univariate degree does not exceed the given one."""
+    if degree == 1:
+        raise ValueError(
+            "degree=1 holds no Smolyak set but the constant: choose at least 2, or another product"
+        )
+    return int(np.log2(degree)) if degree else 0
+
+
 #: A product of univariate functions for d inputs, by name.
 GRADED_PRODUCTS: dict[str, Callable[[int, int], np.ndarray]] = {
     "complete": complete_indices,
     "tensor": lambda d, degree: tensor_indices([degree + 1] * d),
     "hyperbolic": hyperbolic_indices,
-    "smolyak": lambda d, degree: smolyak_indices(d, int(np.log2(degree)) if degree else 0),
+    "smolyak": lambda d, degree: smolyak_indices(d, smolyak_level(degree)),
     "additive": lambda d, degree: additive_indices([degree + 1] * d),
 }
 
@@ -212,7 +222,7 @@ class BSplineFamily(BoundedFamily):
         for j, ends in enumerate(box):
             knots = place_points(columns[j], X[:, j], tuple(ends), self.placement, weight)
             self._check_kinks(kinks[j], j, ends)
-            knots = with_kinks(knots, kinks[j], self.degree)
+            knots = with_kinks(knots, kinks[j], self.degree, float(ends[1] - ends[0]))
             try:
                 factors.append(BSpline(knots, self.degree, tuple(ends), self.extrapolation))
             except ValueError as error:
@@ -234,6 +244,8 @@ class BSplineFamily(BoundedFamily):
 
     def _grow_basis(self: Any, X: Tensor) -> None:
         """Check that the new rows lie in the domain, which the knots have fixed."""
+        if self.placement == "quantile" and isinstance(self.knots, Integral):
+            warn_of_first_rows(type(self).__name__)
         box = np.array([[f.interval.low, f.interval.high] for f in self.basis_.factors])
         self._check_inside(X, box, "knots cannot move once rows were seen; give domain= at first")
 
@@ -252,6 +264,7 @@ class ReLUFamily(DomainFamily):
         columns = per_column("shifts", self.shifts, X.shape[1])
         given = all(not isinstance(c, Integral) for c in columns)
         box = np.zeros((X.shape[1], 2)) if given else self._resolve_domain(X)
+        self._box = box
         factors = []
         for j, ends in enumerate(box):
             if isinstance(columns[j], Integral):
@@ -265,6 +278,14 @@ class ReLUFamily(DomainFamily):
             [f.n_terms for f in factors]
         )
         return ProductBasis(factors, indices)
+
+    def _grow_basis(self: Any, X: Tensor) -> None:
+        """Check that the new rows lie in the domain over which the shifts were placed."""
+        if self.placement == "quantile" and isinstance(self.shifts, Integral):
+            warn_of_first_rows(type(self).__name__)
+        if isinstance(self.shifts, Integral):
+            remedy = "shifts cannot move once rows were seen; give domain= at first"
+            self._check_inside(X, self._box, remedy)
 
 
 class RandomFamily:
@@ -282,6 +303,20 @@ class RandomFamily:
         gamma = scale_gamma(X, weight) if self.gamma == "scale" else float(self.gamma)
         rng = random_numbers(self.random_state)
         return family.draw(X.shape[1], self.n_components, gamma, rng)
+
+    def _grow_basis(self: Any, X: Tensor) -> None:
+        """Nothing grows; a scale taken from the data stays that of the first rows."""
+        if self.gamma == "scale":
+            warn_of_first_rows(type(self).__name__)
+
+
+def warn_of_first_rows(name: str) -> None:
+    """Say that an update cannot equal one fit."""
+    warn_user(
+        f"{name}.partial_fit: what the basis learns from the data was learnt from the first rows, "
+        "so the result differs from one fit on all rows. Give it as a parameter instead",
+        UserWarning,
+    )
 
 
 def check_band(factors: list[BSpline]) -> None:
@@ -338,10 +373,19 @@ def place_points(
     )
 
 
-def with_kinks(knots: np.ndarray, kinks: Any, degree: int) -> np.ndarray:
-    """Knots with each kink repeated ``degree`` times, so that the slope may jump there."""
+def with_kinks(knots: np.ndarray, kinks: Any, degree: int, width: float) -> np.ndarray:
+    """Knots with each kink repeated ``degree`` times, so that the slope may jump there.
+
+    Knots that rounding has set apart from a kink, or from each other, are taken as one: they would
+    repeat it once more.
+    """
+    near = 1e-9 * width
+    knots = np.array(knots, dtype=np.float64)
+    for i in range(1, len(knots)):
+        if 0 < knots[i] - knots[i - 1] < near:
+            knots[i] = knots[i - 1]
     if kinks is None or len(kinks) == 0:
         return knots
-    multiplicity = max(degree, 1)
-    kept = knots[~np.isin(knots, kinks)]
-    return np.sort(np.r_[kept, np.repeat(np.unique(kinks), multiplicity)])
+    points = np.unique(kinks)
+    apart = np.abs(knots[:, None] - points).min(1) >= near
+    return np.sort(np.r_[knots[apart], np.repeat(points, max(degree, 1))])

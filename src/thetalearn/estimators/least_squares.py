@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from numbers import Real
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from ..base import ThetaRegressor
 from ..exceptions import RankWarning, warn_user
 from ..monitor import FitMonitor
 from ..representations.bases import Basis, LocalBasis, TensorBSpline
-from ..representations.bases.basis import Order, multi_order
+from ..representations.bases.basis import Order, multi_order, same_value
 from ..rows import n_numbers, row_blocks
 from ..solvers.least_squares import (
     BandedFactor,
@@ -29,6 +30,9 @@ from ..solvers.least_squares import (
 from ..threads import threads_for
 
 __all__ = ["LeastSquaresRegressor"]
+
+#: Parameters that may change between updates: they concern the solution, not the factor.
+FREE = {"alpha", "l1_ratio", "penalty_order", "tol", "max_iter", "extrapolation", "device"}
 
 ALPHA = {"alpha": [Interval(Real, 0, None, closed="left")]}
 
@@ -89,7 +93,8 @@ class LeastSquaresRegressor(ThetaRegressor):
             total = float(len(X) if weight is None else weight.sum())
             self._factor.update(packed.starts, packed.offsets, packed.rows, packed.targets, total)
         else:
-            for block in row_blocks(len(X), 8 * self.basis_.n_terms):
+            # Each block factors the triangle anew, which a block no taller would not repay.
+            for block in row_blocks(len(X), 8 * self.basis_.n_terms, 2 * self.basis_.n_terms):
                 design = dense_design(self.basis_, X[block].to(torch.float64))
                 try:
                     self._factor.update(design, y[block], None if weight is None else weight[block])
@@ -171,15 +176,18 @@ class LeastSquaresRegressor(ThetaRegressor):
             The updated estimator.
         """
         first = not hasattr(self, "_factor")
-        rows, targets, weight = self._training_rows(X, y, sample_weight, reset=first)
-        with threads_for(n_numbers(rows)):
-            self._update(rows, targets, weight, first)
+        with self._all_or_nothing():
+            rows, targets, weight = self._training_rows(X, y, sample_weight, reset=first)
+            with threads_for(n_numbers(rows)):
+                self._update(rows, targets, weight, first)
         return self
 
     def _update(self, rows: Tensor, y: Tensor, weight: Tensor | None, first: bool) -> None:
         if first:
             self._start(rows, weight, streaming=True)
         else:
+            self._check_structure()
+            self._factor = copy(self._factor)
             self._grow_basis(rows)
         self._absorb(rows, y, weight)
         self._solve(FitMonitor())
@@ -187,9 +195,22 @@ class LeastSquaresRegressor(ThetaRegressor):
     def _start(self, X: Tensor, weight: Tensor | None, *, streaming: bool) -> None:
         """Begin with no rows, on a basis that suits those to come first."""
         self._streaming = streaming
+        self._started_with = self._structure()
         self.basis_ = self._make_basis(X, weight)
         self._factor = self._new_factor()
         self.n_samples_seen_ = 0
+
+    def _structure(self) -> dict[str, Any]:
+        """The parameters that decide what the factor holds."""
+        return {k: v for k, v in self.get_params(deep=False).items() if k not in FREE}
+
+    def _check_structure(self) -> None:
+        for name, value in self._structure().items():
+            if not same_value(value, self._started_with[name]):
+                raise ValueError(
+                    f"{name} changed from {self._started_with[name]!r} to {value!r} since the "
+                    f"first rows were seen: partial_fit cannot follow, call fit"
+                )
 
     def merge(self, other: Self) -> Self:
         """Take in the rows that another fitted estimator has seen, exactly.
@@ -225,10 +246,12 @@ class LeastSquaresRegressor(ThetaRegressor):
                 f"cannot merge: fitted with columns {self._input_names()} and "
                 f"{other._input_names()}"
             )
-        other = self._adopt_basis(other)
-        self._factor.merge(other._factor)
-        self.n_samples_seen_ += other.n_samples_seen_
-        self._solve(FitMonitor())
+        with self._all_or_nothing():
+            self._factor = copy(self._factor)
+            other = self._adopt_basis(other)
+            self._factor.merge(other._factor)
+            self.n_samples_seen_ += other.n_samples_seen_
+            self._solve(FitMonitor())
         return self
 
     def derivative(self, X: ArrayLike, order: int | Sequence[int] = 1) -> np.ndarray:

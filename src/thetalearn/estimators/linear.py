@@ -115,7 +115,7 @@ class LinearRegressor(LeastSquaresRegressor):
         return Affine(X.shape[1], self.fit_intercept)
 
     def _has_constant(self) -> bool:
-        return self.fit_intercept
+        return self.basis_.constant
 
     def _penalty(self) -> Penalty:
         return Penalty(
@@ -139,12 +139,13 @@ class LinearRegressor(LeastSquaresRegressor):
             )
 
     def _set_coef(self, coef: np.ndarray) -> None:
-        intercept = coef[0] if self.fit_intercept else np.zeros(coef.shape[1])
+        constant = self.basis_.constant
+        intercept = coef[0] if constant else np.zeros(coef.shape[1])
         self.intercept_ = float(intercept[0]) if self._one_target else intercept.copy()
-        self.coef_ = self._coef_like_y(coef[int(self.fit_intercept) :])
+        self.coef_ = self._coef_like_y(coef[int(constant) :])
 
     def _coefficients(self) -> np.ndarray:
         coef = self._coef_matrix(self.coef_)
-        if not self.fit_intercept:
+        if not self.basis_.constant:
             return coef
         return np.vstack([np.atleast_1d(self.intercept_), coef])

@@ -22,6 +22,9 @@ from ..threads import one_thread
 
 __all__ = ["LogisticClassifier", "SoftmaxClassifier"]
 
+#: A column this many standard deviations from zero is centred for the computation.
+FAR = 10.0
+
 #: Above this many parameters the Hessian costs more than the iterations it saves.
 NEWTON_PARAMS = 1_000
 
@@ -80,7 +83,10 @@ class CrossEntropyClassifier(ProbabilityMixin, ThetaClassifier):
         start = torch.zeros(objective.n_params, dtype=torch.float64, device=X.device)
         shape = (objective.n_logits, X.shape[1])
         if self.warm_start and getattr(self, "coef_", np.empty(0)).shape == shape:
-            start = self._parameters().to(X.device)[:, : objective.width].reshape(-1)
+            table = self._parameters().to(X.device)
+            if objective.centre is not None:
+                table[:, -1] += table[:, :-1] @ objective.centre
+            start = table[:, : objective.width].reshape(-1)
 
         def report(record: dict[str, float], theta: Tensor) -> bool:
             return monitor(record, lambda: self._public(theta, objective))
@@ -100,6 +106,26 @@ class CrossEntropyClassifier(ProbabilityMixin, ThetaClassifier):
         )
         self._warn_about(objective, found)
 
+    def _objective_options(self, X: Tensor) -> dict[str, Any]:
+        return {
+            "alpha": float(self.alpha),
+            "fit_intercept": self.fit_intercept,
+            "penalize_intercept": self.penalize_intercept,
+            "centre": self._centre(X),
+        }
+
+    def _centre(self, X: Tensor) -> Tensor | None:
+        """A point amid the rows, if a column lies so far from zero that it looks like a constant.
+
+        A look at some of the rows is enough, as any point amid them serves.
+        """
+        if not self.fit_intercept or self.penalize_intercept:
+            return None
+        some = X[:: max(len(X) // 1_000, 1)][:2_000].to(torch.float64)
+        middle, spread = some.mean(0), some.std(0, correction=0)
+        far = (middle.abs() > FAR * spread) & (spread > 0)
+        return torch.where(far, middle, 0.0) if bool(far.any()) else None
+
     def _class_weighted(self, y: Tensor, weight: Tensor | None) -> Tensor | None:
         """Weights of the rows times those of their classes."""
         if self.class_weight is None:
@@ -113,11 +139,11 @@ class CrossEntropyClassifier(ProbabilityMixin, ThetaClassifier):
             counts = (y if weight is None else y * weight[:, None]).sum(0)
             factors = counts.sum() / (len(self.classes_) * counts.clamp(min=1e-300))
         else:
-            unknown = set(self.class_weight) - set(self.classes_.tolist())
-            if unknown:
+            # A fold of cross-validation may lack a class; a dict that names none is a mistake.
+            if not set(self.class_weight) & set(self.classes_.tolist()):
                 raise ValueError(
-                    f"class_weight names {sorted(map(str, unknown))}, which are not among the "
-                    f"classes {self.classes_.tolist()}"
+                    f"class_weight={self.class_weight!r} names none of the classes "
+                    f"{self.classes_.tolist()}"
                 )
             values = [float(self.class_weight.get(c, 1.0)) for c in self.classes_.tolist()]
             factors = torch.tensor(values, dtype=torch.float64, device=y.device)
@@ -137,6 +163,8 @@ class CrossEntropyClassifier(ProbabilityMixin, ThetaClassifier):
             table = table - table.mean(0)
         d = objective.X.shape[1]
         intercept = table[:, d].copy() if self.fit_intercept else np.zeros(len(table))
+        if objective.centre is not None:
+            intercept -= table[:, :d] @ objective.centre.cpu().numpy()
         return {"coef_": table[:, :d].copy(), "intercept_": intercept}
 
     def _parameters(self) -> Tensor:
@@ -247,9 +275,7 @@ class LogisticClassifier(CrossEntropyClassifier):
     """
 
     def _objective(self, X: Tensor, y: Tensor, weight: Tensor | None) -> CrossEntropy:
-        return BinaryCrossEntropy(
-            X, y, weight, float(self.alpha), self.fit_intercept, self.penalize_intercept
-        )
+        return BinaryCrossEntropy(X, y, weight, **self._objective_options(X))
 
     def _encode(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
         classes, probabilities = super()._encode(y)
@@ -341,9 +367,7 @@ class SoftmaxClassifier(CrossEntropyClassifier):
     """
 
     def _objective(self, X: Tensor, y: Tensor, weight: Tensor | None) -> CrossEntropy:
-        return SoftmaxCrossEntropy(
-            X, y, weight, float(self.alpha), self.fit_intercept, self.penalize_intercept
-        )
+        return SoftmaxCrossEntropy(X, y, weight, **self._objective_options(X))
 
     def _decide_rows(self, X: Tensor) -> Tensor:
         logits = super()._decide_rows(X)

@@ -39,6 +39,9 @@ class CrossEntropy(ABC):
         Whether there is a b; without it its entries stay zero.
     penalize_intercept : bool
         Whether b counts in the penalty.
+    centre : Tensor of shape (d,) or None
+        Subtracted from the rows: b is then the logit there. With an intercept that is not
+        penalised this changes the parameters and not the model.
     """
 
     n_logits: int
@@ -51,11 +54,13 @@ class CrossEntropy(ABC):
         alpha: float,
         fit_intercept: bool = True,
         penalize_intercept: bool = False,
+        centre: Tensor | None = None,
     ) -> None:
         self.X, self.y, self.weight = X, y, weight
         self.alpha = alpha
         self.fit_intercept = fit_intercept
         self.penalize_intercept = penalize_intercept
+        self.centre = centre
         self.weight_sum = float(len(X) if weight is None else weight.sum())
         self.width = X.shape[1] + fit_intercept
         penalised = torch.ones(self.width, dtype=torch.float64, device=X.device)
@@ -78,6 +83,7 @@ class CrossEntropy(ABC):
             self.alpha,
             self.fit_intercept,
             self.penalize_intercept,
+            self.centre,
         )
 
     def logits(self, theta: Tensor, rows: Tensor) -> Tensor:
@@ -131,7 +137,8 @@ class CrossEntropy(ABC):
         size = max(BLOCK_BYTES // (8 * self.width), 256)
         for start in range(0, len(self.X), size):
             part = slice(start, start + size)
-            yield part, self.X[part].to(torch.float64)
+            rows = self.X[part].to(torch.float64)
+            yield part, rows if self.centre is None else rows - self.centre
 
     def _block_weight(self, part: slice) -> Tensor | float:
         return 1.0 if self.weight is None else self.weight[part, None]
@@ -238,9 +245,10 @@ class SoftmaxCrossEntropy(CrossEntropy):
         alpha: float,
         fit_intercept: bool = True,
         penalize_intercept: bool = False,
+        centre: Tensor | None = None,
     ) -> None:
         self.n_logits = y.shape[1]
-        super().__init__(X, y, weight, alpha, fit_intercept, penalize_intercept)
+        super().__init__(X, y, weight, alpha, fit_intercept, penalize_intercept, centre)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         log_probability = torch.log_softmax(logits, 1)
@@ -269,13 +277,13 @@ class SoftmaxCrossEntropy(CrossEntropy):
     def evaluate_with_hessian(self, theta: Tensor) -> tuple[float, Tensor, Tensor]:
         """Value, gradient and Hessian in one pass.
 
-        Adding one vector to the logits of all classes changes no probability. Where no penalty
-        settles it, curvature is added along that direction, in which the gradient is zero.
+        Adding one vector to the parameters of all classes changes no probability. Curvature is
+        added along these directions, in which the gradient is zero: of the size that each
+        parameter has anyhow, as the units of the columns may differ.
         """
         value, gradient, hessian = super().evaluate_with_hessian(theta)
-        scale = hessian.diagonal().mean() / self.n_logits
-        free = (self.ridge.view(self.n_logits, -1) == 0).to(hessian.dtype)
-        gauge = torch.diag_embed(free[0] * scale)
+        own = hessian.diagonal().view(self.n_logits, self.width).mean(0)
+        gauge = torch.diag_embed(own / self.n_logits)
         blocks = hessian.view(self.n_logits, self.width, self.n_logits, self.width)
         blocks += gauge[None, :, None, :]
         return value, gradient, hessian

@@ -220,8 +220,9 @@ class BandedFactor(LeastSquaresFactor):
         """R of shape (K, K) and the right-hand sides (K, m)."""
         if self.n_terms > MAX_DENSE:
             raise ValueError(
-                f"{self.n_terms} coefficients, more than the {MAX_DENSE} for which a factor can "
-                "be made dense, are not determined by the rows: set alpha > 0, or use fewer terms"
+                f"a factor of {self.n_terms} coefficients, more than {MAX_DENSE}, is too large to "
+                "be made dense, as a condition number or rows that do not determine all "
+                "coefficients require: set alpha > 0, or use fewer terms"
             )
         return self._upper().toarray(), self.targets
 
@@ -241,6 +242,9 @@ class BandedFactor(LeastSquaresFactor):
             coef = scipy.linalg.solve_banded((0, self.width - 1), upper, self.targets)
             return Solution(coef, self.n_terms)
         triangle, targets = self.dense()
+        # Without as many rows as coefficients much of the factor is empty.
+        filled = triangle.any(1)
+        triangle, targets = triangle[filled], targets[filled]
         return solve_triangle(triangle, targets, penalty, has_constant, self.weight_sum)
 
     def _is_well_determined(self) -> bool:
@@ -270,6 +274,9 @@ class BandedFactor(LeastSquaresFactor):
         out.weight_sum = self.weight_sum
         return out
 
+
+#: Sweeps of coordinate descent between two chances to interrupt it.
+SWEEPS = 1_000
 
 #: Coefficients up to which a banded factor is made dense, for its singular values.
 MAX_DENSE = 20_000
@@ -356,35 +363,58 @@ def _solve_unpenalised(
 def _solve_elastic_net(
     triangle: np.ndarray, targets: np.ndarray, penalty: Penalty, weight_sum: float
 ) -> Solution:
-    """Coordinate descent on the factor: K rows stand for all rows of the data."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import enet_path
+    """Coordinate descent on the factor: K rows stand for all rows of the data.
 
+    Interrupted, it gives the coefficients as they stand.
+    """
     n_rows, n_terms = triangle.shape
     coef = np.zeros((n_terms, targets.shape[1]))
     if n_rows == 0:
         return Solution(coef, 0)
-    n_iter, converged, history = 0, True, []
     design = np.asfortranarray(triangle)
-    for k in range(targets.shape[1]):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            _, path, gaps, iterations = enet_path(
-                design,
-                np.ascontiguousarray(targets[:, k]),
-                l1_ratio=penalty.l1_ratio,
-                alphas=[penalty.alpha * weight_sum / n_rows],
-                max_iter=penalty.max_iter,
-                tol=penalty.tol,
-                return_n_iter=True,
-                # Unused by cyclic descent, but without it the global generator is drawn from.
-                random_state=0,
-            )
-        coef[:, k] = path[:, 0]
-        n_iter = max(n_iter, int(iterations[0]))
-        converged &= int(iterations[0]) < penalty.max_iter
-        history.append({"target": k, "sweeps": int(iterations[0]), "dual_gap": float(gaps[0])})
+    alpha = penalty.alpha * weight_sum / n_rows
+    n_iter, converged, history = 0, True, []
+    try:
+        for k in range(targets.shape[1]):
+            target, sweeps, gap, done = np.ascontiguousarray(targets[:, k]), 0, np.inf, False
+            while not done and sweeps < penalty.max_iter:
+                some = min(SWEEPS, penalty.max_iter - sweeps)
+                coef[:, k], gap, taken = _sweep(design, target, coef[:, k], alpha, penalty, some)
+                sweeps, done = sweeps + taken, taken < some
+            n_iter, converged = max(n_iter, sweeps), converged and done
+            history.append({"target": k, "sweeps": sweeps, "dual_gap": gap})
+    except KeyboardInterrupt:
+        converged = False
     return Solution(coef, n_terms, n_iter, converged, history)
+
+
+def _sweep(
+    design: np.ndarray,
+    target: np.ndarray,
+    start: np.ndarray,
+    alpha: float,
+    penalty: Penalty,
+    max_iter: int,
+) -> tuple[np.ndarray, float, int]:
+    """Some sweeps of scikit-learn's coordinate descent: coefficients, duality gap, sweeps."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import enet_path
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        _, path, gaps, iterations = enet_path(
+            design,
+            target,
+            l1_ratio=penalty.l1_ratio,
+            alphas=[alpha],
+            coef_init=start.copy(),
+            max_iter=max_iter,
+            tol=penalty.tol,
+            return_n_iter=True,
+            # Unused by cyclic descent, but without it the global generator is drawn from.
+            random_state=0,
+        )
+    return path[:, 0], float(gaps[0]), int(iterations[0])
 
 
 def _qr_r(matrix: np.ndarray) -> np.ndarray:

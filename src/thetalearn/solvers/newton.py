@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 import scipy.linalg
@@ -24,6 +24,12 @@ CHORD_FACTOR = 0.4
 #: Thinned problems keep at least this many rows for each parameter, and this share of the rows.
 THIN_ROWS = 25
 THIN_STRIDE = 8
+
+#: Curvature below this share of what a direction should have is rounding.
+FLAT = 1e-12
+
+#: A gradient that stays in directions taken for flat is at most this, or they were not flat.
+MISSED = 1e-5
 
 #: Products with the Hessian that one step may take.
 MAX_PRODUCTS = 500
@@ -120,7 +126,7 @@ def newton(
         if found.reason == INTERRUPTED:
             return found
         theta = found.theta
-        metric = _Metric(_factorise(part.evaluate_with_hessian(theta)[2]))
+        metric = _Metric(*_factorise(part.evaluate_with_hessian(theta)[2]))
     return _descend_with_hessian(objective, theta, metric, tol, max_iter, report)
 
 
@@ -134,7 +140,7 @@ def _descend_with_hessian(
 ) -> Minimum:
     def renew(theta: Tensor) -> tuple[float, Tensor, _Metric]:
         value, gradient, hessian = objective.evaluate_with_hessian(theta)
-        return value, gradient, _Metric(_factorise(hessian))
+        return value, gradient, _Metric(*_factorise(hessian))
 
     return _descend(objective, theta, metric, renew, CHORD_FACTOR, tol, max_iter, report)
 
@@ -202,7 +208,10 @@ def _descend(
         while True:
             decrement = max(float(gradient @ step), 0.0) ** 0.5
             if decrement <= tol:
-                return Minimum(theta, max(n_iter, 1), True, "tolerance met", step, trail[0] - theta)
+                missed = metric.missed(gradient) > MISSED
+                reason = "the columns are too nearly dependent" if missed else "tolerance met"
+                end = max(n_iter, 1)
+                return Minimum(theta, end, not missed, reason, step, trail[0] - theta)
             if not fresh and decrement > chord_factor * last_decrement:
                 value, gradient, metric = renew(theta)
                 step, fresh = metric.solve(gradient), True
@@ -260,8 +269,14 @@ def _line_search(
 class _Metric:
     """The inverse of a Hessian, corrected by the curvature that later steps have seen (BFGS)."""
 
-    def __init__(self, solve: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        solve: Callable[[Tensor], Tensor],
+        missed: Callable[[Tensor], float] = lambda gradient: 0.0,
+    ) -> None:
         self._solve = solve
+        #: Size of the part of a gradient that the inverse leaves alone, in units of the Hessian.
+        self.missed = missed
         self._pairs: list[tuple[Tensor, Tensor, float]] = []
 
     def learn(self, step: Tensor, change: Tensor) -> None:
@@ -300,7 +315,7 @@ def _conjugate_gradients(
             break
         image = product(direction)
         curvature = float(direction @ image)
-        if curvature <= 0:
+        if curvature <= FLAT * float(direction.square() @ diagonal):
             break
         length = size / curvature
         step += length * direction
@@ -311,21 +326,29 @@ def _conjugate_gradients(
     return step
 
 
-def _factorise(hessian: Tensor) -> Callable[[Tensor], Tensor]:
-    """A solver for the Hessian; directions without curvature are left alone."""
+def _factorise(
+    hessian: Tensor,
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], float]]:
+    """A solver for the Hessian, which leaves directions without curvature alone, and how much."""
     matrix = hessian.cpu().numpy()
     scale = np.sqrt(np.maximum(matrix.diagonal(), np.finfo(np.float64).tiny))
     scaled = matrix / np.outer(scale, scale)
-    factor: Any
+
+    def units(gradient: Tensor) -> np.ndarray:
+        return gradient.cpu().numpy() / scale
+
     try:
         factor = scipy.linalg.cho_factor(scaled, lower=True)
         if factor[0].diagonal().min() < 1e-6:
             raise np.linalg.LinAlgError
     except np.linalg.LinAlgError:
         values, vectors = scipy.linalg.eigh(scaled)
-        kept = values > 1e-12 * max(values[-1], 0.0)
-        root = vectors[:, kept] / np.sqrt(values[kept])
-        return lambda g: torch.from_numpy(root @ (root.T @ (g.cpu().numpy() / scale)) / scale).to(g)
-    return lambda g: torch.from_numpy(
-        scipy.linalg.cho_solve(factor, g.cpu().numpy() / scale) / scale
-    ).to(g)
+        kept = values > FLAT * max(values[-1], 0.0)
+        root, rest = vectors[:, kept] / np.sqrt(values[kept]), vectors[:, ~kept]
+        return (
+            lambda g: torch.from_numpy(root @ (root.T @ units(g)) / scale).to(g),
+            lambda g: float(np.linalg.norm(rest.T @ units(g))),
+        )
+    return lambda g: torch.from_numpy(scipy.linalg.cho_solve(factor, units(g)) / scale).to(g), (
+        lambda g: 0.0
+    )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -53,7 +53,7 @@ class Basis(ABC):
             return False
         mine, theirs = vars(self), vars(other)
         # Cached values follow from the rest and may be there on one side only.
-        return all(_same(mine[name], theirs[name]) for name in mine.keys() & theirs.keys())
+        return all(same_value(mine[name], theirs[name]) for name in mine.keys() & theirs.keys())
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -241,7 +241,7 @@ def single_order(order: Order) -> int:
 
 def multi_order(order: Order, n_inputs: int) -> tuple[int, ...]:
     """The orders of differentiation, one for each input."""
-    orders = (order,) if isinstance(order, int | np.integer) else tuple(order)
+    orders: tuple[Any, ...] = tuple(order) if isinstance(order, Iterable) else (order,)
     if len(orders) != n_inputs or any(int(k) != k or k < 0 for k in orders):
         raise ValueError(
             f"order={order!r} must hold a non-negative int for each of the {n_inputs} inputs"
@@ -257,9 +257,10 @@ def _single_column(x: Tensor) -> Tensor:
     return x[:, 0]
 
 
-def _same(a: object, b: object) -> bool:
+def same_value(a: object, b: object) -> bool:
+    """Equality of anything that a basis or a parameter may hold."""
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
+        return len(a) == len(b) and all(map(same_value, a, b))
     return bool(np.array_equal(np.asarray(a, dtype=object), np.asarray(b, dtype=object)))
