@@ -27,7 +27,7 @@ THREADS = (1, 2)
 #: Seconds before each reading, in which the threads of the one before fall asleep.
 REST = 0.1
 
-#: Share of the processors that other programs may use when a patient reading begins.
+#: Share of the processors that other programs may have during a patient reading.
 QUIET = 0.1
 
 _LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -47,7 +47,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Options:
-    """How many rounds to run, and for how many seconds a reading may wait for a quiet machine."""
+    """How many rounds to run, and for how many seconds a disturbed reading may be repeated."""
 
     rounds: int
     patience: float
@@ -57,7 +57,7 @@ class Options:
 class Race:
     """Seconds of each way in each round, what each way returned, and how quiet the machine was.
 
-    ``disturbance`` is the share of the processors that other programs used before each reading.
+    ``disturbance`` is the share of the processors that other programs had during each reading.
     """
 
     seconds: dict[str, list[float]]
@@ -86,33 +86,45 @@ def race(ways: dict[str, Callable[[], Any]], options: Options) -> Race:
     disturbance = []
     for turn in range(options.rounds):
         for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
-            disturbance.append(rest(options.patience))
-            start = time.perf_counter()
-            ways[name]()
-            seconds[name].append(time.perf_counter() - start)
+            taken, share = undisturbed(lambda way=ways[name]: _seconds(way), options.patience)
+            seconds[name].append(taken)
+            disturbance.append(share)
     return Race(seconds, results, disturbance)
 
 
-def rest(patience: float) -> float:
-    """Wait for a quiet machine; returns the share of it that other programs use."""
-    gc.collect()
+def _seconds(way: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    way()
+    return time.perf_counter() - start
+
+
+def undisturbed(work: Callable[[], Any], patience: float) -> tuple[Any, float]:
+    """Do work, again if other programs disturbed it and patience is left.
+
+    Returns its result and the share of the processors that other programs had meanwhile.
+    """
     give_up = time.monotonic() + patience
     while True:
-        before = _processor_ticks()
+        gc.collect()
+        before = _processor_seconds()
         time.sleep(REST)
-        total, idle = (b - a for a, b in zip(before, _processor_ticks(), strict=True))
-        busy = 1 - idle / total if total else 0.0
-        if busy <= QUIET or time.monotonic() >= give_up:
-            return busy
+        result = work()
+        spent = [b - a for a, b in zip(before, _processor_seconds(), strict=True)]
+        total, idle, own = spent
+        share = max(1 - (idle + own) / total, 0.0) if total else 0.0
+        if share <= QUIET or time.monotonic() >= give_up:
+            return result, share
 
 
-def _processor_ticks() -> tuple[int, int]:
-    """All ticks of all processors so far and the idle ones; zeros where Linux does not tell."""
+def _processor_seconds() -> tuple[float, float, float]:
+    """Of all processors, those they idled, and our own; zeros where Linux does not tell."""
+    own = sum(os.times()[:4])
     try:
-        ticks = [int(t) for t in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+        counts = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     except OSError:
-        return 0, 0
-    return sum(ticks), ticks[3] + ticks[4]
+        return 0.0, 0.0, own
+    seconds = [int(count) / os.sysconf("SC_CLK_TCK") for count in counts]
+    return sum(seconds), seconds[3] + seconds[4], own
 
 
 def peak_memory(work: Callable[[], Any]) -> int:
@@ -168,7 +180,7 @@ def quietness(races: Sequence[Race]) -> str:
     """How much of the machine other programs had, in words."""
     shares = [share for each in races for share in each.disturbance]
     return (
-        f"other programs used {100 * median(shares):.0f}% of the processors before a reading "
+        f"other programs had {100 * median(shares):.0f}% of the processors during a reading "
         f"(median), {100 * max(shares):.0f}% at most"
     )
 

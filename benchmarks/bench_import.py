@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from _harness import Race, options, print_table, rest
+from _harness import Race, options, print_table, undisturbed
 
 SECONDS = 0.2
 STATEMENTS = {
@@ -38,8 +38,9 @@ def main() -> None:
     disturbance = []
     for _ in range(chosen.rounds):
         for name, statement in STATEMENTS.items():
-            disturbance.append(rest(chosen.patience))
-            seconds[name].append(import_once(statement)[0])
+            (taken, _), share = undisturbed(lambda s=statement: import_once(s), chosen.patience)
+            seconds[name].append(taken)
+            disturbance.append(share)
     timed = Race(seconds, {}, disturbance)
     whole = float(timed.milliseconds("thetalearn")) / 1e3
     rows = []

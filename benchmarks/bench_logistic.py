@@ -78,8 +78,9 @@ def make_model(name: str, tol: float | None, n_rows: int, n_classes: int):
     if name != OURS:
         from sklearn.linear_model import LogisticRegression
 
-        # Of the default max_iter, one hundred, lbfgs would need more.
-        return LogisticRegression(C=1 / (ALPHA * n_rows), solver=name, max_iter=2_000, **options)
+        if tol is not None:  # Of the default max_iter, one hundred, lbfgs may need more.
+            options["max_iter"] = 1_000
+        return LogisticRegression(C=1 / (ALPHA * n_rows), solver=name, **options)
     from thetalearn import LogisticClassifier, SoftmaxClassifier
 
     model = LogisticClassifier if n_classes == 2 else SoftmaxClassifier
@@ -122,10 +123,13 @@ def plan_fits(data_name: str) -> list[Plan]:
         for tol in (None, *tolerances):
             if not waiting:
                 break
-            size = gradient_size(quiet_fit(name, tol, X, y), X, y)
+            model = quiet_fit(name, tol, X, y)
+            size = gradient_size(model, X, y)
             for plan in [p for p in waiting if tol == p.goal or (tol and size <= (p.goal or 0))]:
                 plan.tolerance[name], plan.gradient[name] = tol, size
                 waiting.remove(plan)
+            if tol and np.max(model.n_iter_) >= model.max_iter:
+                break
     return plans
 
 

@@ -567,7 +567,7 @@ def test_probabilities_before_fitting(solver):
     "one, other",
     [
         (BSplineRegressor(2, 2), BSplineRegressor(3, 2)),
-        (BSplineRegressor(3, domain=(-1, 1)), BSplineRegressor(3, domain=(-2, 2))),
+        (BSplineRegressor(3, domain=(-1, 1)), BSplineRegressor(3, domain=(-1.1, 1.1))),
         (ChebyshevRegressor(3), ChebyshevRegressor(4)),
         (ReLURegressor(3), ReLURegressor(4)),
         (

@@ -114,9 +114,13 @@ class CrossEntropy(ABC):
             [self._probability(self.logits(theta, rows)) for _, rows in self._blocks()]
         )
         diagonal = theta.new_zeros(self.n_logits, self.width)
+        squares = theta.new_full((self.width,), self.weight_sum)
+        squares[: self.X.shape[1]] = 0.0
         for part, rows in self._blocks():
             own = self._own_curvature(probability[part]) * self._block_weight(part)
-            diagonal[:, : rows.shape[1]].addmm_(own.T, rows.square())
+            square = rows.square()
+            diagonal[:, : rows.shape[1]].addmm_(own.T, square)
+            squares[: rows.shape[1]] += (square * self._block_weight(part)).sum(0)
             if self.fit_intercept:
                 diagonal[:, -1] += own.sum(0)
 
@@ -130,8 +134,10 @@ class CrossEntropy(ABC):
                     out[:, -1] += change.sum(0)
             return out.view(-1) / self.weight_sum + self.ridge * vector
 
-        diagonal = diagonal.view(-1) / self.weight_sum + self.ridge
-        return product, diagonal.clamp(min=1e-12 * float(diagonal.max()) + 1e-300)
+        # In units of the columns, what is below this share of the largest curvature is rounding.
+        largest = (diagonal / squares.clamp(min=1e-300)).max()
+        diagonal = diagonal.clamp(min=1e-12 * largest * squares + 1e-300)
+        return product, diagonal.view(-1) / self.weight_sum + self.ridge
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
         size = max(BLOCK_BYTES // (8 * self.width), 256)
