@@ -17,14 +17,14 @@ PLOTS = {
 
 @pytest.mark.slow
 def test_the_demo_prints_tables_and_draws_plots(tmp_path, capsys):
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
     demo.run(tmp_path / "new")
     printed = capsys.readouterr().out
     assert {path.name for path in (tmp_path / "new").iterdir()} == PLOTS
     for name in PLOTS:
         assert str(tmp_path / "new" / name) in printed
     assert "Chebyshev" in printed and "Held-out accuracy" in printed
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
 def test_without_matplotlib_a_line_says_how_to_get_it(tmp_path, capsys, monkeypatch):

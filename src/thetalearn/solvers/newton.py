@@ -35,7 +35,7 @@ MISSED = 1e-5
 MAX_PRODUCTS = 500
 
 #: Iterates that the drift is taken over. Where there is no minimum, each step goes the same way.
-DRIFT_STEPS = 10
+DRIFT_STEPS = 18
 
 #: Why a solver ended when the user pressed Ctrl-C.
 INTERRUPTED = "interrupted"
