@@ -369,6 +369,13 @@ def test_huge_degrees_and_products(model, parts):
         model.fit(x, y)
 
 
+@pytest.mark.parametrize("family", [ChebyshevRegressor, PolynomialFeatures])
+def test_a_degree_too_low_for_a_sparse_grid(family):
+    x, y = rows()
+    with says(ValueError, "degree=1", "at least 2", "another product"):
+        family(1, product="smolyak").fit(x, y)
+
+
 def test_splines_may_have_many_knots_where_rows_or_a_penalty_determine_them():
     x, y = rows(d=1)
     with says(ValueError, "30004 coefficients", "20000", "alpha > 0", "fewer terms"):

@@ -7,7 +7,7 @@ seen. Where there are too many parameters for a Hessian, conjugate gradients sol
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -34,8 +34,8 @@ MISSED = 1e-5
 #: Products with the Hessian that one step may take.
 MAX_PRODUCTS = 500
 
-#: Iterates that the drift is taken over. Where there is no minimum, each step goes the same way.
-DRIFT_STEPS = 18
+#: Iterates that are remembered, and numbers that they may take together.
+TRAIL, TRAIL_NUMBERS = 64, 2**24
 
 #: Why a solver ended when the user pressed Ctrl-C.
 INTERRUPTED = "interrupted"
@@ -74,8 +74,8 @@ class SmoothObjective(Protocol):
 class Minimum:
     """Where a solver ended.
 
-    ``direction`` is the last step it would have taken and ``drift`` the sum of the last few it took
-    (both to be subtracted), which tell where an objective without a minimum runs off to.
+    ``direction`` is the last step it would have taken and ``drift`` the sum of the later ones that
+    it took (both to be subtracted), which tell where an objective without a minimum runs off to.
     """
 
     theta: Tensor
@@ -203,7 +203,7 @@ def _descend(
     last_decrement = np.inf
     step = metric.solve(gradient)
     n_iter, reason = 0, ""
-    trail = deque([theta], maxlen=DRIFT_STEPS)
+    trail = deque([theta], maxlen=max(2, min(TRAIL, TRAIL_NUMBERS // len(theta))))
     try:
         while True:
             decrement = max(float(gradient @ step), 0.0) ** 0.5
@@ -211,7 +211,7 @@ def _descend(
                 missed = metric.missed(gradient) > MISSED
                 reason = "the columns are too nearly dependent" if missed else "tolerance met"
                 end = max(n_iter, 1)
-                return Minimum(theta, end, not missed, reason, step, trail[0] - theta)
+                return Minimum(theta, end, not missed, reason, step, _drift(trail, theta))
             if not fresh and decrement > chord_factor * last_decrement:
                 value, gradient, metric = renew(theta)
                 step, fresh = metric.solve(gradient), True
@@ -224,7 +224,7 @@ def _descend(
                 # Rounding hides any further descent: what is left of the decrement is noise.
                 converged = decrement <= max(tol, 1e-6)
                 reason = "no further descent"
-                return Minimum(theta, max(n_iter, 1), converged, reason, step, trail[0] - theta)
+                return Minimum(theta, max(n_iter, 1), converged, reason, step, _drift(trail, theta))
             metric.learn(moved[0] - theta, moved[2] - gradient)
             theta, value, gradient = moved
             trail.append(theta)
@@ -244,7 +244,12 @@ def _descend(
             step = metric.solve(gradient)
     except KeyboardInterrupt:
         reason = INTERRUPTED
-    return Minimum(theta, max(n_iter, 1), False, reason, step, trail[0] - theta)
+    return Minimum(theta, max(n_iter, 1), False, reason, step, _drift(trail, theta))
+
+
+def _drift(trail: Sequence[Tensor], theta: Tensor) -> Tensor:
+    """The way back over the second half of the iterates, when only what has no end still moved."""
+    return trail[len(trail) // 2] - theta
 
 
 def _line_search(
