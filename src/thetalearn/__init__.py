@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from thetalearn.estimators.linear import LinearRegressor as LinearRegressor
     from thetalearn.estimators.logistic import LogisticClassifier as LogisticClassifier
     from thetalearn.estimators.logistic import SoftmaxClassifier as SoftmaxClassifier
+    from thetalearn.estimators.mlp import MLPClassifier as MLPClassifier
+    from thetalearn.estimators.mlp import MLPRegressor as MLPRegressor
     from thetalearn.estimators.perceptron import PerceptronClassifier as PerceptronClassifier
     from thetalearn.plugins import all_estimators as all_estimators
     from thetalearn.plugins import get_estimator as get_estimator
@@ -40,6 +42,8 @@ _MODULE_OF = {
     "KernelRidgeRegressor": "thetalearn.estimators.kernel",
     "LinearRegressor": "thetalearn.estimators.linear",
     "LogisticClassifier": "thetalearn.estimators.logistic",
+    "MLPClassifier": "thetalearn.estimators.mlp",
+    "MLPRegressor": "thetalearn.estimators.mlp",
     "PerceptronClassifier": "thetalearn.estimators.perceptron",
     "PolynomialFeatures": "thetalearn.estimators.features",
     "PolynomialRegressor": "thetalearn.estimators.basis",

@@ -34,6 +34,7 @@ from ._sklearn_compat import (
     fit_hooks,
     validate_data,
 )
+from .exceptions import DivergenceError
 from .monitor import FitMonitor
 from .rows import Rows, SparseRows, as_array, as_tensor, n_numbers, output_like
 from .threads import threads_for
@@ -139,6 +140,10 @@ class ThetaEstimator(CallbackSupportMixin, BaseEstimator):
             raise ValueError("sample_weight sums to zero: at least one row needs a weight above 0")
         return as_tensor(weight).to(X.device)
 
+    def _work(self, rows: Rows, *, fitting: bool) -> int:
+        """Size of the work, by which the number of threads is chosen."""
+        return n_numbers(rows)
+
     def _input_names(self) -> list[str]:
         """Names of the input columns, x0, x1, ... where none were given."""
         names = getattr(self, "feature_names_in_", None)
@@ -168,6 +173,8 @@ class ThetaEstimator(CallbackSupportMixin, BaseEstimator):
         before = vars(self).copy()
         try:
             yield
+        except DivergenceError:
+            raise  # the last finite parameters are kept
         except BaseException:
             # scikit-learn still has to close its callbacks.
             after = {k: v for k, v in vars(self).items() if k.startswith(("_callback", "_skl"))}
@@ -218,7 +225,7 @@ class ThetaRegressor(RegressorMixin, ThetaEstimator):
             rows = self._training_rows(X, y, sample_weight, reset=True)
             with (
                 self._monitored(X, y, sample_weight, self._max_iterations()) as monitor,
-                threads_for(n_numbers(rows[0])),
+                threads_for(self._work(rows[0], fitting=True)),
             ):
                 self._fit_rows(*rows, monitor)
         return self
@@ -238,7 +245,7 @@ class ThetaRegressor(RegressorMixin, ThetaEstimator):
         """
         check_is_fitted(self)
         rows = self._input_rows(X, reset=False)
-        with threads_for(n_numbers(rows)):
+        with threads_for(self._work(rows, fitting=False)):
             return self._target_like(self._predict_rows(rows), X, rows)
 
     def _training_rows(
@@ -353,13 +360,31 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
             return self._fit(X, y, sample_weight)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
+        rows = self._training_rows(X, y, sample_weight, reset=True)
+        self._check_classes(rows[1])
+        with (
+            self._monitored(X, y, sample_weight, self._max_iterations()) as monitor,
+            threads_for(self._work(rows[0], fitting=True)),
+        ):
+            self._fit_rows(*rows, monitor)
+        return self
+
+    def _training_rows(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Any, Tensor, Tensor | None]:
+        """Validated rows of positive weight: a row of weight zero is no row."""
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
             )
-        rows = self._input_rows(X, reset=True, min_rows=self._min_rows)
-        targets = as_array(y)
-        self.classes_, probabilities = self._encode(targets)
+        rows = self._input_rows(X, reset=reset, min_rows=self._min_rows)
+        probabilities = self._class_probabilities(as_array(y), reset=reset)
+        return self._weighted_rows(rows, probabilities, sample_weight)
+
+    def _weighted_rows(
+        self, rows: Any, probabilities: np.ndarray, sample_weight: Any
+    ) -> tuple[Any, Tensor, Tensor | None]:
+        """Rows, labels and weights of positive weight."""
         if len(probabilities) != len(rows):
             raise ValueError(
                 "Found input variables with inconsistent numbers of samples: "
@@ -370,18 +395,21 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
         if weight is not None and not (weight > 0).all():
             kept = weight > 0
             rows, labels, weight = rows[kept], labels[kept], weight[kept]
+        return rows, labels, weight
+
+    def _class_probabilities(self, y: Any, *, reset: bool) -> np.ndarray:
+        """Probability of each class for each row; sets ``classes_``."""
+        self.classes_, probabilities = self._encode(y)
+        return probabilities
+
+    def _check_classes(self, labels: Tensor) -> None:
+        """Refuse rows that are all of one class."""
         present = labels.sum(0) > 0
         if len(self.classes_) < 2 or present.sum() < 2:
             raise ValueError(
                 f"{type(self).__name__} needs samples of at least 2 classes in the data, but the "
                 f"data contains only one class: {self.classes_[present.cpu().numpy()]!r}"
             )
-        with (
-            self._monitored(X, y, sample_weight, self._max_iterations()) as monitor,
-            threads_for(n_numbers(rows)),
-        ):
-            self._fit_rows(rows, labels, weight, monitor)
-        return self
 
     def _encode(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Classes, and the probability of each for each row."""
@@ -394,6 +422,36 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
         probabilities = np.zeros((len(codes), len(encoder.classes_)))
         probabilities[np.arange(len(codes)), codes] = 1.0
         return encoder.classes_, probabilities
+
+    def _class_weighted(self, y: Tensor, weight: Tensor | None) -> Tensor | None:
+        """Weights of the rows times those of their classes."""
+        class_weight = getattr(self, "class_weight", None)
+        if class_weight is None:
+            return weight
+        if not bool(((y == 0) | (y == 1)).all()):
+            raise ValueError(
+                f"class_weight={class_weight!r} needs class labels; with soft labels give "
+                "sample_weight instead"
+            )
+        if isinstance(class_weight, str):
+            counts = (y if weight is None else y * weight[:, None]).sum(0)
+            factors = counts.sum() / (len(self.classes_) * counts.clamp(min=1e-300))
+        else:
+            # A fold of cross-validation may lack a class; a dict that names none is a mistake.
+            if not set(class_weight) & set(self.classes_.tolist()):
+                raise ValueError(
+                    f"class_weight={class_weight!r} names none of the classes "
+                    f"{self.classes_.tolist()}"
+                )
+            values = [float(class_weight.get(c, 1.0)) for c in self.classes_.tolist()]
+            factors = torch.tensor(values, dtype=torch.float64, device=y.device)
+            if not all(np.isfinite(v) and v > 0 for v in values):
+                raise ValueError(
+                    f"class_weight={class_weight!r} must hold finite weights above 0: drop "
+                    "the rows of a class that should not count"
+                )
+        each = y @ factors
+        return each if weight is None else each * weight
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Decision values.
@@ -410,7 +468,7 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
         """
         check_is_fitted(self)
         rows = self._input_rows(X, reset=False)
-        with threads_for(n_numbers(rows)):
+        with threads_for(self._work(rows, fitting=False)):
             return output_like(self._decide_rows(rows).to(rows.dtype), X)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -428,7 +486,7 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
         """
         check_is_fitted(self)
         rows = self._input_rows(X, reset=False)
-        with threads_for(n_numbers(rows)):
+        with threads_for(self._work(rows, fitting=False)):
             scores = self._decide_rows(rows)
         codes = (scores > 0).long() if scores.ndim == 1 else scores.argmax(1)
         return self.classes_[codes.cpu().numpy()]
@@ -505,7 +563,7 @@ class ProbabilityMixin:
         return output_like(log_probability.masked_fill(rounds_to_one, 0.0), X)
 
     def _logits(self: Any, rows: Rows) -> Tensor:
-        with threads_for(n_numbers(rows)):
+        with threads_for(self._work(rows, fitting=False)):
             scores = self._decide_rows(rows)
         if scores.ndim == 1:
             return torch.stack([torch.zeros_like(scores), scores], dim=1)
@@ -555,7 +613,10 @@ class ThetaTransformer(TransformerMixin, ThetaEstimator):
             weight = self._weight_tensor(sample_weight, rows)
             if weight is not None:
                 rows, weight = rows[weight > 0], weight[weight > 0]
-            with self._monitored(X, y, sample_weight), threads_for(n_numbers(rows)):
+            with (
+                self._monitored(X, y, sample_weight),
+                threads_for(self._work(rows, fitting=True)),
+            ):
                 self._fit_rows(rows, weight)
         return self
 
@@ -574,7 +635,7 @@ class ThetaTransformer(TransformerMixin, ThetaEstimator):
         """
         check_is_fitted(self)
         rows = self._input_rows(X, reset=False)
-        with threads_for(n_numbers(rows)):
+        with threads_for(self._work(rows, fitting=False)):
             values = self._transform_rows(rows)
         if isinstance(values, torch.Tensor):
             return output_like(values.to(rows.dtype), X)

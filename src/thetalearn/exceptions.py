@@ -9,7 +9,13 @@ import warnings
 
 from sklearn.exceptions import ConvergenceWarning as _SklearnConvergenceWarning
 
-__all__ = ["ConvergenceWarning", "DomainError", "RankWarning", "SeparationWarning"]
+__all__ = [
+    "ConvergenceWarning",
+    "DivergenceError",
+    "DomainError",
+    "RankWarning",
+    "SeparationWarning",
+]
 
 
 class ConvergenceWarning(_SklearnConvergenceWarning):
@@ -22,6 +28,10 @@ class SeparationWarning(ConvergenceWarning):
 
 class RankWarning(UserWarning):
     """The rows do not determine the coefficients; the minimum-norm solution was returned."""
+
+
+class DivergenceError(ValueError):
+    """Training ran off to infinity; the estimator keeps the last finite parameters."""
 
 
 class DomainError(ValueError):

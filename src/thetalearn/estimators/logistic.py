@@ -126,35 +126,6 @@ class CrossEntropyClassifier(ProbabilityMixin, ThetaClassifier):
         far = (middle.abs() > FAR * spread) & (spread > 0)
         return torch.where(far, middle, 0.0) if bool(far.any()) else None
 
-    def _class_weighted(self, y: Tensor, weight: Tensor | None) -> Tensor | None:
-        """Weights of the rows times those of their classes."""
-        if self.class_weight is None:
-            return weight
-        if not bool(((y == 0) | (y == 1)).all()):
-            raise ValueError(
-                f"class_weight={self.class_weight!r} needs class labels; with soft labels give "
-                "sample_weight instead"
-            )
-        if isinstance(self.class_weight, str):
-            counts = (y if weight is None else y * weight[:, None]).sum(0)
-            factors = counts.sum() / (len(self.classes_) * counts.clamp(min=1e-300))
-        else:
-            # A fold of cross-validation may lack a class; a dict that names none is a mistake.
-            if not set(self.class_weight) & set(self.classes_.tolist()):
-                raise ValueError(
-                    f"class_weight={self.class_weight!r} names none of the classes "
-                    f"{self.classes_.tolist()}"
-                )
-            values = [float(self.class_weight.get(c, 1.0)) for c in self.classes_.tolist()]
-            factors = torch.tensor(values, dtype=torch.float64, device=y.device)
-            if not all(np.isfinite(v) and v > 0 for v in values):
-                raise ValueError(
-                    f"class_weight={self.class_weight!r} must hold finite weights above 0: drop "
-                    "the rows of a class that should not count"
-                )
-        each = y @ factors
-        return each if weight is None else each * weight
-
     def _public(self, theta: Tensor, objective: CrossEntropy) -> dict[str, np.ndarray]:
         """Fitted attributes from flat parameters."""
         table = theta.view(objective.n_logits, objective.width).cpu().numpy()

@@ -1,0 +1,625 @@
+"""What estimators trained by gradient methods share: parameters, splits, and the way to a solver."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from .._sklearn_compat import Interval, Options, StrOptions
+from ..base import DEVICE, RANDOM_STATE, VERBOSE, ThetaEstimator
+from ..exceptions import ConvergenceWarning, DivergenceError, warn_user
+from ..monitor import FitMonitor
+from ..randomness import random_numbers
+from ..rows import Rows, SparseRows, row_blocks
+from ..solvers.gradient.batches import Batch
+from ..solvers.gradient.full_batch import (
+    MAX_NEWTON_PARAMS,
+    FullBatch,
+    Stop,
+    lbfgs,
+    newton,
+    random_search,
+)
+from ..solvers.gradient.optimizers import Optimizer, make_optimizer
+from ..solvers.gradient.parameters import Parameters
+from ..solvers.gradient.schedules import Schedule, make_schedule
+from ..solvers.gradient.step import Program, Step
+from ..solvers.gradient.train import Replica, Settings, Trained, train
+
+__all__ = ["GradientEstimator"]
+
+FULL_BATCH = ("lbfgs", "newton", "random_search")
+MINIBATCH = (
+    "gd",
+    "sgd",
+    "heavy_ball",
+    "nesterov",
+    "adagrad",
+    "adadelta",
+    "rmsprop",
+    "adam",
+    "adamw",
+    "adamax",
+)
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class GradientEstimator(ThetaEstimator):
+    """A network trained by gradient methods; subclasses give the network and its loss."""
+
+    _accepts_sparse = True
+
+    _gradient_constraints: ClassVar[dict[str, list[Any]]] = {
+        "solver": [StrOptions({*MINIBATCH, *FULL_BATCH}), Optimizer],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "sampling": [StrOptions({"shuffle", "replacement"})],
+        "accumulation_steps": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [str, Schedule, callable],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "clip_value": [Interval(Real, 0, None, closed="neither"), None],
+        "average": ["boolean", Interval(Integral, 1, None, closed="left")],
+        "callbacks": [list, tuple, None],
+        "dtype": [StrOptions({"auto", *DTYPES})],
+        "amp": ["boolean"],
+        **RANDOM_STATE,
+        **VERBOSE,
+        **DEVICE,
+    }
+
+    @abstractmethod
+    def _build(self, X: Rows, n_targets: int) -> None:
+        """Decide on the network and the loss, for the data of a first fit."""
+
+    @abstractmethod
+    def _draw(self, rng: np.random.RandomState) -> dict[str, np.ndarray]:
+        """Random parameters and fresh running statistics."""
+
+    @abstractmethod
+    def _tensors(self, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+        """The fitted parameters and running statistics."""
+
+    @abstractmethod
+    def _public(self, values: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Fitted attributes from parameters and running statistics."""
+
+    @abstractmethod
+    def _make_step(self, starts: Sequence[Mapping[str, Tensor]], n_targets: int) -> Step:
+        """The training step of replicas that begin with given parameters."""
+
+    @abstractmethod
+    def _score_outputs(self, outputs: Tensor, held_out: HeldOut) -> float:
+        """Score of validation: higher is better."""
+
+    @abstractmethod
+    def _stratify(self, y: Tensor) -> np.ndarray | None:
+        """Labels by which to stratify the split of the validation rows."""
+
+    @abstractmethod
+    def _encode_held_out(self, y: Any) -> Tensor:
+        """Targets of validation rows (n, m)."""
+
+    @abstractmethod
+    def _loss_rows(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Losses of the rows, differentiable."""
+
+    def _report_scale(self, n_targets: int) -> float:
+        """Factor of the loss in what is reported."""
+        return 1.0
+
+    def _rate_factors(self) -> dict[str, float]:
+        """Factors of the learning rate of single parameters."""
+        return {}
+
+    def _drop_rates(self) -> tuple[float, ...]:
+        """Probability to drop, for each mask of the network."""
+        return ()
+
+    def _precision(self, X: Rows) -> torch.dtype:
+        if self.dtype != "auto":
+            return DTYPES[self.dtype]
+        return torch.float32 if X.dtype == torch.float32 else torch.float64
+
+    def _fit_network(
+        self,
+        X: Rows,
+        y: Tensor,
+        weight: Tensor | None,
+        monitor: FitMonitor,
+        *,
+        incremental: bool = False,
+    ) -> None:
+        """Train from scratch, or from what is fitted if asked to."""
+        first = not hasattr(self, "n_iter_") or not (self.warm_start or incremental)
+        self._check_combinations(incremental)
+        if first:
+            self._forget()
+            self._build(X, y.shape[1])
+        else:
+            self._check_same_network(X, y)
+        dtype = self._precision(X)
+        X, y = X if isinstance(X, SparseRows) else X.to(dtype), y.to(dtype)
+        rng = self._generator(fresh=not incremental or first)
+        if first:
+            start = {
+                name: torch.from_numpy(array).to(X.device, dtype)
+                for name, array in self._draw(rng).items()
+            }
+        else:
+            start = self._tensors(dtype, X.device)
+        numbers = None if weight is None else weight.cpu().numpy()
+        if self.solver in FULL_BATCH:
+            self._fit_full_batch(X, y, weight, start, rng, monitor)
+        else:
+            self._fit_minibatch(X, y, numbers, start, rng, monitor, incremental)
+
+    def _forget(self) -> None:
+        """Remove what earlier fits have left, so that nothing of it is taken for this one's."""
+        for name in ("history_", "_state", "_rng", *LOSS_ATTRIBUTES):
+            self.__dict__.pop(name, None)
+        self.t_ = 0
+
+    def _generator(self, *, fresh: bool) -> np.random.RandomState:
+        """Randomness of this fit; successive calls of partial_fit continue one sequence."""
+        if fresh or not hasattr(self, "_rng"):
+            self._rng = random_numbers(self.random_state)
+            if isinstance(self.random_state, np.random.RandomState):
+                # The caller's generator moves on, and is not carried along in the estimator.
+                rng = self._rng
+                del self._rng
+                return rng
+        return self._rng
+
+    def _check_combinations(self, incremental: bool) -> None:
+        """Refuse parameters that contradict each other."""
+        name = type(self).__name__
+        if self.solver in FULL_BATCH:
+            if incremental:
+                raise AttributeError(
+                    "partial_fit is only available for stochastic solvers: "
+                    f"solver={self.solver!r} is not one; choose one of {list(MINIBATCH)}"
+                )
+            refused = {
+                "l1_ratio": self.l1_ratio > 0 and self.alpha > 0,
+                "weight_decay": self.weight_decay > 0,
+                "clip_norm": self.clip_norm is not None,
+                "clip_value": self.clip_value is not None,
+                "average": self.average is not False,
+                "accumulation_steps": self.accumulation_steps > 1,
+                "callbacks": bool(self.callbacks),
+                "amp": self.amp,
+            }
+            for parameter, used in refused.items():
+                if used:
+                    raise ValueError(
+                        f"{parameter}={getattr(self, parameter)!r} has no meaning for "
+                        f"solver={self.solver!r}, which uses all rows at every iteration: choose "
+                        f"one of {list(MINIBATCH)}"
+                    )
+            if any(self._drop_rates_asked()) or getattr(self, "normalization", None) == "batch":
+                raise ValueError(
+                    f"solver={self.solver!r} needs an objective that is the same at every call, "
+                    'which dropout and normalization="batch" do not give: choose one of '
+                    f"{list(MINIBATCH)}"
+                )
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        if incremental and self.callbacks:
+            raise ValueError(f"{name}.partial_fit does not take callbacks: call fit")
+
+    def _drop_rates_asked(self) -> tuple[float, ...]:
+        return ()
+
+    def _check_same_network(self, X: Rows, y: Tensor) -> None:
+        """Refuse to continue with a network of another shape."""
+
+    def _settings(self, n_rows: int, n_targets: int) -> Settings:
+        """What `train` needs to know, from the parameters."""
+        optimizer = make_optimizer(
+            self.solver,
+            momentum=self.momentum,
+            nesterovs_momentum=self.nesterovs_momentum,
+            beta_1=self.beta_1,
+            beta_2=self.beta_2,
+            epsilon=self.epsilon,
+            weight_decay=self.weight_decay,
+        )
+        average = None if self.average is False else 0 if self.average is True else self.average
+        return Settings(
+            optimizer=optimizer,
+            schedule=make_schedule(self.learning_rate, power_t=self.power_t),
+            batch_size=self._rows_of_batch(n_rows),
+            order=self.sampling if self.shuffle or self.sampling != "shuffle" else "given",
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            accumulation_steps=self.accumulation_steps,
+            clip_norm=self.clip_norm,
+            clip_value=self.clip_value,
+            average=average,
+            rate_factors=self._rate_factors(),
+            report_scale=self._report_scale(n_targets),
+            early_stopping=self.early_stopping,
+        )
+
+    def _rows_of_batch(self, n_rows: int) -> int:
+        if self.batch_size == "auto":
+            return n_rows if self.solver == "gd" else min(200, n_rows)
+        if self.batch_size > n_rows:
+            warn_user(
+                f"batch_size={self.batch_size} is larger than the number of training rows, "
+                f"{n_rows}: every batch holds all of them",
+                UserWarning,
+            )
+        return min(self.batch_size, n_rows)
+
+    def _replica(
+        self, rows: np.ndarray, weights: np.ndarray | None, rng: np.random.RandomState
+    ) -> Replica:
+        """What may differ between replicas, from the parameters."""
+        decoupled = self.solver == "adamw" or type(self.solver).__name__ == "AdamW"
+        return Replica(
+            rows=rows,
+            generator=rng,
+            weights=weights,
+            learning_rate=self.learning_rate_init,
+            alpha=self.alpha,
+            l1_ratio=self.l1_ratio,
+            weight_decay=0.0 if decoupled else self.weight_decay,
+            dropout=self._drop_rates(),
+            max_epochs=self.max_iter,
+        )
+
+    def _fit_minibatch(
+        self,
+        X: Rows,
+        y: Tensor,
+        weights: np.ndarray | None,
+        start: Mapping[str, Tensor],
+        rng: np.random.RandomState,
+        monitor: FitMonitor,
+        incremental: bool,
+    ) -> None:
+        rows, held_out = self._split(X, y, weights, rng)
+        if len(rows) == 0:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction!r} leaves no rows for training"
+            )
+        self._check_batches(len(rows))
+        own = None if weights is None else weights[rows]
+        replica = self._replica(rows, own, rng)
+        if incremental:
+            replica.max_epochs = 1
+        step = self._make_step([start], y.shape[1])
+        before = list(getattr(self, "history_", []))
+        watch = self._make_watch(monitor, step, X, y, rows, held_out)
+        (trained,) = train(
+            step,
+            X,
+            y,
+            [replica],
+            self._settings(len(rows), y.shape[1]),
+            validation=held_out,
+            watch=watch,
+            state=getattr(self, "_state", None) if incremental else None,
+        )
+        if incremental:
+            self._state = trained.state
+        self._finish_minibatch(trained, before, monitor, len(rows), incremental)
+
+    def _make_watch(
+        self,
+        monitor: FitMonitor,
+        step: Step,
+        X: Rows,
+        y: Tensor,
+        rows: np.ndarray,
+        held_out: HeldOut | None,
+    ) -> Any:
+        """What follows the training: the monitor, and skorch's callbacks if there are any."""
+        return MonitorWatch(self, monitor)
+
+    def _check_batches(self, n_rows: int) -> None:
+        """Refuse minibatches that the network cannot be trained on."""
+
+    def _finish_minibatch(
+        self,
+        trained: Trained,
+        before: list[dict[str, float]],
+        monitor: FitMonitor,
+        n_rows: int,
+        incremental: bool,
+    ) -> None:
+        for name, value in self._public(trained.values).items():
+            setattr(self, name, value)
+        n_epochs = len(trained.records)
+        offset = len(before)
+        self.history_ = before + [
+            {**record, "iteration": offset + i + 1} for i, record in enumerate(monitor.history)
+        ]
+        self.n_iter_ = n_epochs
+        self.t_ += n_rows * n_epochs
+        self.converged_ = trained.reason == "converged"
+        self.loss_curve_ = [record["loss"] for record in self.history_]
+        if trained.records:
+            self.loss_ = trained.records[-1]["loss"]
+        scores = [r["validation_score"] for r in self.history_ if "validation_score" in r]
+        self.validation_scores_ = scores or None
+        self.best_validation_score_ = max(scores) if scores and self.early_stopping else None
+        self.best_loss_ = None if self.early_stopping else min(self.loss_curve_, default=np.inf)
+        if trained.reason == "diverged":
+            self._raise_divergence(n_epochs)
+        if trained.reason == "interrupted":
+            warn_user(
+                f"{type(self).__name__} was interrupted after {n_epochs} epochs: it keeps the "
+                "parameters that were best so far",
+                ConvergenceWarning,
+            )
+        elif trained.reason == "max_epochs" and not incremental:
+            warn_user(
+                f"{type(self).__name__} reached max_iter={self.max_iter} epochs and has not "
+                "converged: raise max_iter, or learning_rate_init if the loss still falls slowly",
+                ConvergenceWarning,
+            )
+
+    def _raise_divergence(self, epoch: int) -> None:
+        raise DivergenceError(
+            f"the loss of {type(self).__name__} became NaN or infinite in epoch {epoch} (solver="
+            f"{self.solver!r}, learning_rate_init={self.learning_rate_init!r}): lower "
+            "learning_rate_init, scale the columns of X (StandardScaler), or set clip_norm. The "
+            "estimator keeps the last finite parameters"
+        )
+
+    def _fit_full_batch(
+        self,
+        X: Rows,
+        y: Tensor,
+        weight: Tensor | None,
+        start: Mapping[str, Tensor],
+        rng: np.random.RandomState,
+        monitor: FitMonitor,
+    ) -> None:
+        dtype = y.dtype
+        dense = X[:].to(dtype) if isinstance(X, SparseRows) else X
+        step = self._make_step([start], y.shape[1])
+        parameters = step.parameters
+        if self.solver == "newton" and len(parameters.theta) > MAX_NEWTON_PARAMS:
+            raise ValueError(
+                f'solver="newton" keeps the Hessian of all parameters, and {len(parameters.theta)} '
+                f'are more than {MAX_NEWTON_PARAMS}: choose solver="lbfgs", or smaller '
+                "hidden_layer_sizes"
+            )
+        if weight is not None:
+            weight = weight.to(dtype)
+        before = list(getattr(self, "history_", []))
+
+        def report(loss: float, theta: Tensor) -> bool:
+            return monitor(
+                {"loss": loss}, lambda: self._public(values_of(parameters, theta.to(dtype)))
+            )
+
+        with torch.inference_mode():
+            objective = FullBatch(step, dense, y, weight, self.alpha, self._loss_rows)
+            if self.solver == "lbfgs":
+                stop = lbfgs(
+                    objective,
+                    tol=self.tol,
+                    max_iter=self.max_iter,
+                    max_fun=self.max_fun,
+                    report=report,
+                )
+            elif self.solver == "newton":
+                stop = newton(objective, tol=self.tol, max_iter=self.max_iter, report=report)
+            else:
+                stop = random_search(
+                    objective, self._drawer(parameters, rng), max_iter=self.max_iter, report=report
+                )
+        self._finish_full_batch(stop, parameters, before, monitor, len(y))
+
+    def _drawer(self, parameters: Parameters, rng: np.random.RandomState) -> Callable[[], Tensor]:
+        """Draws flat parameters."""
+
+        def draw() -> Tensor:
+            flat = torch.empty_like(parameters.theta)
+            views = parameters.views(flat)
+            for name, array in self._draw(rng).items():
+                if name in views:
+                    views[name].copy_(torch.from_numpy(array))
+            return flat
+
+        return draw
+
+    def _finish_full_batch(
+        self,
+        stop: Stop,
+        parameters: Parameters,
+        before: list[dict[str, float]],
+        monitor: FitMonitor,
+        n_rows: int,
+    ) -> None:
+        for name, value in self._public(values_of(parameters, stop.theta)).items():
+            setattr(self, name, value)
+        offset = len(before)
+        self.history_ = before + [
+            {**record, "iteration": offset + i + 1} for i, record in enumerate(monitor.history)
+        ]
+        self.n_iter_, self.loss_ = stop.n_iter, stop.loss
+        self.converged_ = stop.reason == "converged"
+        self.loss_curve_ = [record["loss"] for record in self.history_] or [stop.loss]
+        self.best_loss_ = min(self.loss_curve_)
+        self.validation_scores_ = self.best_validation_score_ = None
+        if stop.reason == "diverged":
+            self._raise_divergence(stop.n_iter)
+        if not self.converged_ and stop.reason != "stopped":
+            detail = f" ({stop.message})" if stop.message else ""
+            warn_user(
+                f"{type(self).__name__} did not converge in {stop.n_iter} iterations of "
+                f"solver={self.solver!r}{detail}: raise max_iter or max_fun, or scale the columns "
+                "of X",
+                ConvergenceWarning,
+            )
+
+    def _split(
+        self,
+        X: Rows,
+        y: Tensor,
+        weights: np.ndarray | None,
+        rng: np.random.RandomState,
+    ) -> tuple[np.ndarray, HeldOut | None]:
+        """Training rows, and what is held out for validation."""
+        rows = np.arange(len(y))
+        given = getattr(self, "_held_out", None)
+        if given is not None:
+            X_val, y_val, weight_val = given
+            inputs = self._input_rows(X_val, reset=False)
+            targets = self._encode_held_out(y_val).to(y)
+            if len(inputs) != len(targets):
+                raise ValueError(f"X_val has {len(inputs)} rows, but y_val has {len(targets)}")
+            weight = self._weight_tensor(weight_val, inputs)
+            return rows, HeldOut(self, to_dense(inputs, y), targets, weight)
+        if not self.early_stopping:
+            return rows, None
+        n_held = int(np.ceil(self.validation_fraction * len(rows)))
+        if n_held < 2:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction!r} of {len(rows)} rows is too "
+                f"small a validation set ({n_held} rows): raise validation_fraction, or pass X_val "
+                "and y_val to fit"
+            )
+        train_rows, held = train_test_split(
+            rows,
+            random_state=rng,
+            test_size=self.validation_fraction,
+            stratify=self._stratify(y),
+        )
+        index = torch.from_numpy(held)
+        weight = None if weights is None else torch.from_numpy(weights[held]).to(y.device)
+        return train_rows, HeldOut(
+            self, to_dense(X[index.to(y.device)], y), y[index.to(y.device)], weight
+        )
+
+    @contextmanager
+    def _holding_out(self, X_val: Any, y_val: Any, weight_val: Any) -> Iterator[None]:
+        """Keep rows for validation within reach of a fit."""
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val go together: pass both, or neither")
+        if X_val is not None:
+            self._held_out = X_val, y_val, weight_val
+        try:
+            yield
+        finally:
+            self.__dict__.pop("_held_out", None)
+
+    def _outputs(self, X: Rows, apply: Callable[[Tensor], Tensor], widest: int) -> Tensor:
+        """Outputs for rows of any number, block by block."""
+        dtype = self._parameter_dtype()
+        blocks = [
+            apply(X[block].to(dtype)) for block in row_blocks(len(X), 2 * widest * dtype.itemsize)
+        ]
+        return torch.cat(blocks)
+
+    @abstractmethod
+    def _parameter_dtype(self) -> torch.dtype:
+        """Precision of the fitted parameters."""
+
+
+LOSS_ATTRIBUTES = (
+    "loss_",
+    "loss_curve_",
+    "best_loss_",
+    "validation_scores_",
+    "best_validation_score_",
+    "n_iter_",
+    "converged_",
+)
+
+
+@dataclass
+class HeldOut:
+    """Rows on which training is validated after every epoch."""
+
+    estimator: GradientEstimator
+    inputs: Tensor
+    targets: Tensor
+    weight: Tensor | None
+
+    def __call__(self, step: Step) -> list[dict[str, float]]:
+        """Score and loss of the network as it stands."""
+        widest = max(max(shape) for shape in step.parameters.shapes.values())
+        size = 2 * widest * self.inputs.element_size()
+        outputs = torch.cat(
+            [step.predict(self.inputs[block]) for block in row_blocks(len(self.inputs), size)]
+        )
+        rows = self.estimator._loss_rows(outputs, self.targets)
+        weight = self.weight
+        loss = rows.mean() if weight is None else (rows * weight).sum() / weight.sum()
+        loss = loss * self.estimator._report_scale(self.targets.shape[1])
+        score = self.estimator._score_outputs(outputs, self)
+        return [{"validation_loss": float(loss), "validation_score": score}]
+
+    def keep(self, replicas: Sequence[int]) -> HeldOut:
+        """The same: there is one replica."""
+        return self
+
+
+class MonitorWatch:
+    """Passes epochs on to the monitor."""
+
+    def __init__(self, estimator: GradientEstimator, monitor: FitMonitor) -> None:
+        self._estimator, self._monitor = estimator, monitor
+
+    def epoch_begins(self) -> None:
+        """Nothing to do."""
+
+    def batch_ended(self, batch: Batch, program: Program) -> None:
+        """Nothing to do."""
+
+    def rate(self, rate: float) -> float:
+        """The schedule's."""
+        return rate
+
+    def epoch_ended(self, record: dict[str, float], step: Step) -> bool:
+        """Report; the answer of the monitor stops."""
+        return self._monitor(
+            record,
+            lambda: self._estimator._public({**step.parameters.replica(0), **step.buffers}),
+        )
+
+
+def values_of(parameters: Parameters, theta: Tensor) -> dict[str, Tensor]:
+    """Parameters by name from a flat tensor, without running statistics."""
+    return {name: view.clone() for name, view in parameters.views(theta).items()}
+
+
+def to_dense(rows: Rows, like: Tensor) -> Tensor:
+    """Rows as a tensor."""
+    return (rows[:] if isinstance(rows, SparseRows) else rows).to(like)

@@ -1,0 +1,1 @@
+"""Networks: layers and activations for training by explicit backpropagation."""
