@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from thetalearn.estimators.mlp import MLPClassifier as MLPClassifier
     from thetalearn.estimators.mlp import MLPRegressor as MLPRegressor
     from thetalearn.estimators.perceptron import PerceptronClassifier as PerceptronClassifier
+    from thetalearn.inspection.training import TrainingDisplay as TrainingDisplay
     from thetalearn.plugins import all_estimators as all_estimators
     from thetalearn.plugins import get_estimator as get_estimator
     from thetalearn.plugins import list_estimators as list_estimators
@@ -52,6 +53,7 @@ _MODULE_OF = {
     "ReLUFeatures": "thetalearn.estimators.features",
     "ReLURegressor": "thetalearn.estimators.basis",
     "SoftmaxClassifier": "thetalearn.estimators.logistic",
+    "TrainingDisplay": "thetalearn.inspection.training",
     "all_estimators": "thetalearn.plugins",
     "get_estimator": "thetalearn.plugins",
     "list_estimators": "thetalearn.plugins",

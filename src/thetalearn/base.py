@@ -157,15 +157,30 @@ class ThetaEstimator(CallbackSupportMixin, BaseEstimator):
 
     @contextmanager
     def _monitored(
-        self, X: Any, y: Any, sample_weight: Any, max_iter: int | None = 0
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        max_iter: int | None = 0,
+        history: list[dict[str, float]] | None = None,
     ) -> Iterator[FitMonitor]:
         """A monitor for the solver, which scikit-learn's callbacks listen to."""
         with fit_hooks(self, X, y, sample_weight, max_iter) as hooks:
-            monitor = FitMonitor(hooks, max_iter, type(self).__name__, getattr(self, "verbose", 0))
+            monitor = FitMonitor(
+                hooks,
+                max_iter,
+                type(self).__name__,
+                getattr(self, "verbose", 0),
+                history,
+            )
             try:
                 yield monitor
             finally:
                 monitor.close()
+
+    def _past_history(self) -> list[dict[str, float]] | None:
+        """The records that a fit goes on from; None if it starts anew."""
+        return None
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -224,7 +239,9 @@ class ThetaRegressor(RegressorMixin, ThetaEstimator):
         with self._all_or_nothing():
             rows = self._training_rows(X, y, sample_weight, reset=True)
             with (
-                self._monitored(X, y, sample_weight, self._max_iterations()) as monitor,
+                self._monitored(
+                    X, y, sample_weight, self._max_iterations(), self._past_history()
+                ) as monitor,
                 threads_for(self._work(rows[0], fitting=True)),
             ):
                 self._fit_rows(*rows, monitor)
@@ -363,7 +380,9 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
         rows = self._training_rows(X, y, sample_weight, reset=True)
         self._check_classes(rows[1])
         with (
-            self._monitored(X, y, sample_weight, self._max_iterations()) as monitor,
+            self._monitored(
+                X, y, sample_weight, self._max_iterations(), self._past_history()
+            ) as monitor,
             threads_for(self._work(rows[0], fitting=True)),
         ):
             self._fit_rows(*rows, monitor)

@@ -1,4 +1,4 @@
-"""What estimators trained by gradient methods share: parameters, splits, and the way to a solver."""
+"""What estimators trained by gradient methods share: parameters, splits, and solvers."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class GradientEstimator(ThetaEstimator):
         incremental: bool = False,
     ) -> None:
         """Train from scratch, or from what is fitted if asked to."""
-        first = not hasattr(self, "n_iter_") or not (self.warm_start or incremental)
+        first = not self._goes_on(incremental)
         self._check_combinations(incremental)
         if first:
             self._forget()
@@ -182,6 +182,13 @@ class GradientEstimator(ThetaEstimator):
             self._fit_full_batch(X, y, weight, start, rng, monitor)
         else:
             self._fit_minibatch(X, y, numbers, start, rng, monitor, incremental)
+
+    def _goes_on(self, incremental: bool) -> bool:
+        """Whether a fit starts from what is fitted."""
+        return hasattr(self, "n_iter_") and bool(self.warm_start or incremental)
+
+    def _past_history(self) -> list[dict[str, float]] | None:
+        return self.history_ if self._goes_on(False) else None
 
     def _forget(self) -> None:
         """Remove what earlier fits have left, so that nothing of it is taken for this one's."""
@@ -320,7 +327,6 @@ class GradientEstimator(ThetaEstimator):
         if incremental:
             replica.max_epochs = 1
         step = self._make_step([start], y.shape[1])
-        before = list(getattr(self, "history_", []))
         watch = self._make_watch(monitor, step, X, y, rows, held_out)
         (trained,) = train(
             step,
@@ -334,7 +340,8 @@ class GradientEstimator(ThetaEstimator):
         )
         if incremental:
             self._state = trained.state
-        self._finish_minibatch(trained, before, monitor, len(rows), incremental)
+        monitor.close()
+        self._finish_minibatch(trained, monitor, len(rows), incremental)
 
     def _make_watch(
         self,
@@ -354,7 +361,6 @@ class GradientEstimator(ThetaEstimator):
     def _finish_minibatch(
         self,
         trained: Trained,
-        before: list[dict[str, float]],
         monitor: FitMonitor,
         n_rows: int,
         incremental: bool,
@@ -362,10 +368,7 @@ class GradientEstimator(ThetaEstimator):
         for name, value in self._public(trained.values).items():
             setattr(self, name, value)
         n_epochs = len(trained.records)
-        offset = len(before)
-        self.history_ = before + [
-            {**record, "iteration": offset + i + 1} for i, record in enumerate(monitor.history)
-        ]
+        self.history_ = monitor.history
         self.n_iter_ = n_epochs
         self.t_ += n_rows * n_epochs
         self.converged_ = trained.reason == "converged"
@@ -412,15 +415,14 @@ class GradientEstimator(ThetaEstimator):
         dense = X[:].to(dtype) if isinstance(X, SparseRows) else X
         step = self._make_step([start], y.shape[1])
         parameters = step.parameters
-        if self.solver == "newton" and len(parameters.theta) > MAX_NEWTON_PARAMS:
+        if self.solver == "newton" and parameters.size > MAX_NEWTON_PARAMS:
             raise ValueError(
-                f'solver="newton" keeps the Hessian of all parameters, and {len(parameters.theta)} '
+                f'solver="newton" keeps the Hessian of all parameters, and {parameters.size} '
                 f'are more than {MAX_NEWTON_PARAMS}: choose solver="lbfgs", or smaller '
                 "hidden_layer_sizes"
             )
         if weight is not None:
             weight = weight.to(dtype)
-        before = list(getattr(self, "history_", []))
 
         def report(loss: float, theta: Tensor) -> bool:
             return monitor(
@@ -443,7 +445,8 @@ class GradientEstimator(ThetaEstimator):
                 stop = random_search(
                     objective, self._drawer(parameters, rng), max_iter=self.max_iter, report=report
                 )
-        self._finish_full_batch(stop, parameters, before, monitor, len(y))
+        monitor.close()
+        self._finish_full_batch(stop, parameters, monitor)
 
     def _drawer(self, parameters: Parameters, rng: np.random.RandomState) -> Callable[[], Tensor]:
         """Draws flat parameters."""
@@ -462,16 +465,11 @@ class GradientEstimator(ThetaEstimator):
         self,
         stop: Stop,
         parameters: Parameters,
-        before: list[dict[str, float]],
         monitor: FitMonitor,
-        n_rows: int,
     ) -> None:
         for name, value in self._public(values_of(parameters, stop.theta)).items():
             setattr(self, name, value)
-        offset = len(before)
-        self.history_ = before + [
-            {**record, "iteration": offset + i + 1} for i, record in enumerate(monitor.history)
-        ]
+        self.history_ = monitor.history
         self.n_iter_, self.loss_ = stop.n_iter, stop.loss
         self.converged_ = stop.reason == "converged"
         self.loss_curve_ = [record["loss"] for record in self.history_] or [stop.loss]

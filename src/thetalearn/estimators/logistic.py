@@ -97,6 +97,7 @@ class CrossEntropyClassifier(ProbabilityMixin, ThetaClassifier):
         )
         with one_thread():  # blocks that fit the cache are too small to share
             found = (newton if by_newton else newton_cg)(objective, start, **options)
+        monitor.close()
         for name, value in self._public(found.theta, objective).items():
             setattr(self, name, value)
         self.n_iter_, self.converged_, self.history_ = (

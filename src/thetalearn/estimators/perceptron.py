@@ -220,6 +220,7 @@ class PerceptronClassifier(KernelFamily, ThetaClassifier):
             self.max_iter,
             lambda record, best: monitor(record, lambda: public(np.stack(best))),
         )
+        monitor.close()
         for name, value in public(np.stack(run.best)).items():
             setattr(self, name, value)
         self.n_iter_, self.converged_ = max(run.n_iter, 1), sum(run.errors) == 0

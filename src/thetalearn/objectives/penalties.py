@@ -76,7 +76,7 @@ class ElasticNet:
             if self._alone:
                 value = (torch.dot(self._weights, self._weights) * self._half)[None]
             else:
-                squares = sum(torch.bmm(s[:, None], s[:, :, None])[:, 0, 0] for s in self._stacks)
+                squares = sum(torch.linalg.vecdot(stack, stack) for stack in self._stacks)
                 value = squares * self._smooth.to(self._weights).mul(0.5)
         if self.sharp:
             sums = sum(stack.abs().sum(1) for stack in self._stacks)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import Lasso
@@ -30,10 +30,10 @@ from thetalearn.solvers.gradient.optimizers import (
 )
 from thetalearn.solvers.gradient.schedules import Clock, InverseTime
 
-few = settings(max_examples=max(settings().max_examples // 4, 1))
-
 TORCH = {
     GradientDescent(): lambda p: torch.optim.SGD(p, lr=0.01),
+    Momentum(0.0): lambda p: torch.optim.SGD(p, lr=0.01),
+    Momentum(0.0, nesterov=True): lambda p: torch.optim.SGD(p, lr=0.01),
     Momentum(0.8): lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.8),
     Momentum(0.8, nesterov=True): lambda p: torch.optim.SGD(
         p, lr=0.01, momentum=0.8, nesterov=True
@@ -96,11 +96,11 @@ def minimise(optimizer, gradient, theta, rate, steps):
 
 
 def spread_hyper_parameters(optimizer, theta):
-    """The same optimizer with a hyper-parameter for each element."""
+    """The same optimizer with hyper-parameters for each element, but for those not in use."""
     changes = {
         name: torch.full_like(theta, value)
         for name, value in vars(optimizer).items()
-        if not isinstance(value, bool)
+        if not isinstance(value, bool) and value != 0
     }
     return replace(optimizer, **changes)
 
@@ -202,8 +202,9 @@ def quadratics(draw):
     """Eigenvalues of a Hessian, condition number up to 100, and where to start."""
     d = draw(st.integers(1, 7))
     eigenvalues = draw(st.lists(st.floats(0.1, 10), min_size=d, max_size=d))
-    start = draw(st.lists(st.floats(-10, 10), min_size=d, max_size=d))
-    return [torch.tensor(numbers, dtype=torch.float64) for numbers in (eigenvalues, start)]
+    # In thousandths, because squares of tiny numbers are not numbers of full precision.
+    start = draw(st.lists(st.integers(-10_000, 10_000), min_size=d, max_size=d))
+    return torch.tensor(eigenvalues, dtype=torch.float64), torch.tensor(start).double() / 1000
 
 
 def descend(eigenvalues, start, eta, steps=30):
@@ -412,7 +413,7 @@ def test_decaying_rates_reach_the_minimum_like_one_over_k():
     k = torch.arange(len(loss), dtype=torch.float64)
     tau = max(c0**2 * L * kappa_1 / (2 * (g * c0 - 1)), c1 * loss[0].item())
     assert (loss <= tau / (c1 + k)).all()
-    slope = np.polyfit(np.log(k[500:] + c1), np.log(loss[500:]), 1)[0]
+    slope = np.polyfit(np.log(k[500:].numpy() + c1), np.log(loss[500:].numpy()), 1)[0]
     assert slope == pytest.approx(-1, abs=0.01)
 
 
@@ -428,13 +429,14 @@ def test_simulated_replicas_have_these_moments():
 def test_rmsprop_ends_between_two_points(path):
     # On theta^2 / 2 without epsilon, against what the book sketches.
     theta = torch.tensor([1.0], dtype=torch.float64)
-    minimise(RMSprop(epsilon=0.0), torch.clone, theta, 0.01, 5000)
-    first = theta.item()
-    update = RMSprop(epsilon=0.0).start(theta)
-    update.tensors["square"].copy_(theta**2)
-    update(theta, theta.clone(), 0.01)
-    assert abs(first) == pytest.approx(0.005, rel=1e-9)
-    assert theta.item() == pytest.approx(-first, rel=1e-9)
+    update = RMSprop(0.9, epsilon=0.0).start(theta)
+    ends = []
+    for _ in range(3000):
+        update(theta, theta.clone(), 0.01)
+        ends.append(theta.item())
+    assert abs(ends[-1]) == pytest.approx(0.005, rel=1e-12)
+    assert ends[-2] == pytest.approx(-ends[-1], rel=1e-12)
+    assert ends[-3] == pytest.approx(ends[-1], rel=1e-12)
 
 
 # Proximal steps
@@ -475,16 +477,17 @@ def test_proximal_steps_end_at_the_lasso(optimizer, path):
     torch.testing.assert_close(theta, reference, rtol=0, atol=1e-7)
 
 
-@every
+# The variance of a constant gradient is rounding.
+@pytest.mark.parametrize(
+    "optimizer", [o for o in TORCH if not getattr(o, "centered", False)], ids=repr
+)
 def test_metric_is_what_multiplies_a_constant_gradient(optimizer, path):
-    # Means forget where they began: 0.999^20000 is 2e-9.
-    if getattr(optimizer, "centered", False):
-        pytest.skip("the variance of a constant is rounding")
     optimizer = replace(optimizer, weight_decay=0.0) if type(optimizer) is AdamW else optimizer
     gradient = torch.tensor([3.0, -0.01, 0.5], dtype=torch.float64)
     theta = torch.zeros(3, dtype=torch.float64)
     update = optimizer.start(theta)
-    for _ in range(20_000):
+    # Means forget where they began: 0.999^15000 is 3e-7.
+    for _ in range(15_000):
         before = theta.clone()
         update(theta, gradient.clone(), 1e-4)
     torch.testing.assert_close(
@@ -611,7 +614,18 @@ def test_a_restored_updater_goes_on_to_the_same_numbers(optimizer, path):
 
 
 @every
-def test_both_paths_keep_the_same_state(optimizer, monkeypatch):
+def test_torch_need_not_have_its_private_functions(optimizer, monkeypatch):
+    start, grads = gradients(1, 37, 1)[0], gradients(50, 37)
+    reference = run(optimizer, start, grads, 0.01)
+    for name in ("_fused_sgd_", "_fused_adagrad_", "_fused_adamw_"):
+        monkeypatch.delattr(torch, name)
+    torch.testing.assert_close(
+        run(optimizer, start, grads, 0.01), reference, rtol=1e-12, atol=1e-12
+    )
+
+
+@every
+def test_both_paths_keep_the_same_state(optimizer):
     # A fit may change over when the last hyper-parameter that differs is gone.
     start, grads = gradients(1, 37, 1)[0], gradients(50, 37)
     theta = start.clone()
@@ -665,19 +679,19 @@ def test_average_is_loaded():
     assert torch.equal(whole.value(), later.value())
 
 
-def test_averages_of_slowly_falling_rates_forget_the_curvature():
-    # The mean of n iterates at rates k^-0.7 has variance sigma^2 / (n h^2), whatever the rate.
-    h, n = torch.tensor([0.5, 2.0], dtype=torch.float64), 3000
+def test_averages_at_slowly_falling_rates_forget_the_rates():
+    # The mean of n iterates has variance 1 / (n h^2), up to higher orders.
+    h, n = torch.tensor([0.5, 2.0], dtype=torch.float64), 6000
     theta = torch.zeros(n, 2, dtype=torch.float64)
     flat = theta.view(-1)
     update, average = GradientDescent().start(flat), IterateAverage(flat)
     for k in range(n):
         gradient = h * theta
         gradient[k] += 1
-        update(flat, gradient.view(-1), (k + 1) ** -0.7)
+        update(flat, gradient.view(-1), (k + 1) ** -0.6)
         average.update(flat, k + 1)
     variance = average.value().view(n, 2).square().sum(0)
-    torch.testing.assert_close(variance, 1 / (n * h**2), rtol=0.1, atol=0)
+    torch.testing.assert_close(variance, 1 / (n * h**2), rtol=0.05, atol=0)
 
 
 # Specifications

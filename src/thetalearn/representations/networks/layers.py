@@ -13,7 +13,7 @@ mean and the standard deviation depend on the parameters, and so does each row o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -58,50 +58,71 @@ class Layer(ABC):
 class Dense(Layer):
     """Affine map: y = scale · x W + b.
 
-    With δ = ∂λ/∂y: ∂λ/∂W = scale · xᵀδ, ∂λ/∂b = Σ δ over the rows, ∂λ/∂x = scale · δ Wᵀ.
+    With δ = ∂λ/∂y: ∂λ/∂W = scale · xᵀδ, ∂λ/∂b = Σ δ over the rows, ∂λ/∂x = scale · δ Wᵀ. If batch
+    normalisation follows, Σ δ is zero, and ``centred`` says so: what rounding leaves of the sum
+    would make optimizers that divide by the size of the gradient walk at random.
     """
 
     weight: str
     bias: str
     scale: float = 1.0
+    centred: bool = False
 
     def record(self, tape: Tape, x: Tensor) -> Tensor:
         """Write one product forward and, with the sum of δ, two or three operations backward."""
+        if self._single(tape.values):
+            return self._record_single(tape, x)
         weight, bias = tape.values[self.weight], tape.values[self.bias]
-        if weight.shape[-1] == 1:
-            # Products with one column sum in another order for stacks than for single matrices.
-            # With a second column of zeros a network gives the same digits alone and stacked.
-            wide = torch.zeros_like(weight.expand(*weight.shape[:-1], 2))
-            tape.forward(wide[..., :1].copy_, weight)
-            both = tape.buffer(2)
-            multiply_add(tape, bias.unsqueeze(-2), x, wide, self.scale, both)
-            y = both[..., :1]
-        else:
-            y = tape.buffer(weight.shape[-1])
-            multiply_add(tape, bias.unsqueeze(-2), x, weight, self.scale, y)
+        y = tape.buffer(weight.shape[-1])
+        multiply_add(tape, bias.unsqueeze(-2), x, weight, self.scale, y)
         d = tape.gradient(y)
         d_weight, d_bias = tape.gradients[self.weight], tape.gradients[self.bias]
-        back = [
+        back: list[Callable[[], Tensor]] = [
             product(x.transpose(-1, -2), d, self.scale, d_weight),
-            partial(torch.sum, d, -2, out=d_bias),
+            d_bias.zero_ if self.centred else partial(torch.sum, d, -2, out=d_bias),
         ]
         if not tape.is_constant(x):
             back.append(product(d, weight.transpose(-1, -2), self.scale, tape.gradient(x)))
         tape.backward(*back)
         return y
 
+    def _single(self, tensors: Tensors) -> bool:
+        """Whether there is one output and nothing to scale."""
+        return tensors[self.weight].shape[-1] == 1 and self.scale == 1
+
+    def _record_single(self, tape: Tape, x: Tensor) -> Tensor:
+        """The same for one output, without products with a single column.
+
+        In a stack these take several times as long as sums of products, and sum in another order
+        than for a single matrix, so that a network would not give the same digits alone.
+        """
+        row, bias = tape.values[self.weight].transpose(-1, -2), tape.values[self.bias]
+        y = tape.buffer(1)
+        tape.forward(torch.linalg.vecdot, x, row, out=y.squeeze(-1))
+        tape.forward(y.add_, bias.unsqueeze(-2))
+        d = tape.gradient(y)
+        d_row = tape.gradients[self.weight].transpose(-1, -2)
+        d_bias = tape.gradients[self.bias]
+        back: list[Callable[[], Tensor]] = [
+            product(d.transpose(-1, -2), x, 1.0, d_row),
+            d_bias.zero_ if self.centred else partial(torch.sum, d, -2, out=d_bias),
+        ]
+        if not tape.is_constant(x):
+            back.append(partial(torch.mul, d, row, out=tape.gradient(x)))
+        tape.backward(*back)
+        return y
+
     def apply(self, x: Tensor, tensors: Tensors) -> Tensor:
         """Evaluate."""
         weight, bias = tensors[self.weight], tensors[self.bias]
-        one_column = weight.shape[-1] == 1
-        if one_column:
-            weight = torch.nn.functional.pad(weight, (0, 1))
+        if self._single(tensors):
+            products = torch.linalg.vecdot(x, weight.transpose(-1, -2))
+            return products.unsqueeze(-1) + bias.unsqueeze(-2)
         if weight.ndim == 2:
-            y = torch.addmm(bias, x, weight, alpha=self.scale)
-        else:
-            x = x.expand(len(weight), *x.shape) if x.ndim == 2 else x
-            y = torch.baddbmm(bias.unsqueeze(-2), x, weight, alpha=self.scale)
-        return y[..., :1] if one_column else y
+            return torch.addmm(bias, x, weight, alpha=self.scale)
+        if x.ndim == 2:
+            x = x.expand(len(weight), *x.shape)
+        return torch.baddbmm(bias.unsqueeze(-2), x, weight, alpha=self.scale)
 
 
 def multiply_add(
@@ -216,7 +237,8 @@ class BatchNorm(Layer):
 
     def _remember(self, tape: Tape, mean: Tensor, variance: Tensor) -> None:
         """Take a batch into the running statistics."""
-        unbiased = (tape.total / (tape.total - 1).clamp_min(1.0))[..., None]
+        # For less than two rows, as by fractional weights, the factor n / (n - 1) has no meaning.
+        unbiased = (tape.total / (tape.total - 1).clamp_min(1.0)).clamp_min(1.0)[..., None]
         tape.buffers[self.mean].lerp_(mean.squeeze(-2), MOMENTUM)
         tape.buffers[self.variance].lerp_(variance.squeeze(-2) * unbiased, MOMENTUM)
 

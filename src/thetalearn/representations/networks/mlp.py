@@ -87,7 +87,9 @@ class MLPArchitecture:
         return block
 
     def _dense(self, i: int) -> Dense:
-        return Dense(f"coefs.{i}", f"intercepts.{i}", self.scales[i] if self.scales else 1.0)
+        scale = self.scales[i] if self.scales else 1.0
+        centred = self.normalization == "batch" and i < self.n_layers - 1
+        return Dense(f"coefs.{i}", f"intercepts.{i}", scale, centred)
 
     def drop_rate(self, i: int) -> float:
         """Probability to drop an input (i = 0), or a number after hidden layer i."""

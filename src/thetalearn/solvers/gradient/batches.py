@@ -107,6 +107,8 @@ class Batches:
         weights = np.zeros((len(orders), length)) if self.weighted else None
         for k, order in enumerate(orders):
             rows[k, : len(order)] = self._rows[k][order]
+            # What pads must be a row of the replica: zero times an infinite loss is not zero.
+            rows[k, len(order) :] = rows[k, 0]
             if weights is not None:
                 own = None if self._weights is None else self._weights[k]
                 weights[k, : len(order)] = 1.0 if own is None else own[order]

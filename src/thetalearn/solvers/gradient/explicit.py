@@ -119,23 +119,10 @@ class ExplicitStep(Step):
             self.network,
             self.loss,
             self.tape,
-            kept_parameters(self.parameters, replicas),
+            self.parameters.select(replicas),
             kept_buffers(self.buffers, self.parameters.n_replicas, replicas),
             self.n_targets,
         )
-
-
-def kept_parameters(parameters: Parameters, replicas: Sequence[int]) -> Parameters:
-    """Parameters of some of the replicas."""
-    kept = Parameters(
-        parameters.shapes,
-        len(replicas),
-        penalised=parameters.penalised,
-        dtype=parameters.theta.dtype,
-        device=parameters.theta.device,
-    )
-    kept.theta.copy_(parameters.keep(parameters.theta, replicas))
-    return kept
 
 
 def kept_buffers(

@@ -104,9 +104,9 @@ class FullBatch:
             if self.decay:
                 value = value + 0.5 * self.decay * flat[: parameters.n_penalised].square().sum()
             (gradient,) = torch.autograd.grad(value, flat, create_graph=True)
-            rows_of_hessian = [
-                torch.autograd.grad(entry, flat, retain_graph=True)[0] for entry in gradient
-            ]
+            entries = gradient[: parameters.size]
+            rows_of_hessian = [torch.autograd.grad(e, flat, retain_graph=True)[0] for e in entries]
+            rows_of_hessian += [torch.zeros_like(flat)] * (len(flat) - parameters.size)
         return torch.stack(rows_of_hessian)
 
 
@@ -125,14 +125,15 @@ def lbfgs(objective: FullBatch, *, tol: float, max_iter: int, max_fun: int, repo
         Told of every iteration.
     """
     start = objective.theta.clone()
-    best = [np.inf, start.clone()]
+    best: tuple[float, Tensor] = (np.inf, start.clone())
     count = 0
 
     def evaluate(point: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal best
         theta = torch.from_numpy(point).to(start)
         value, gradient = objective.evaluate(theta)
         if value < best[0]:
-            best[:] = [value, theta]
+            best = value, theta
         return value, gradient.cpu().numpy().astype(np.float64)
 
     def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
@@ -152,10 +153,10 @@ def lbfgs(objective: FullBatch, *, tol: float, max_iter: int, max_fun: int, repo
         )
     except (_Stopped, KeyboardInterrupt) as stop:
         reason = "stopped" if isinstance(stop, _Stopped) else "interrupted"
-        return Stop(best[1], float(best[0]), max(count, 1), reason)
+        return Stop(best[1], best[0], max(count, 1), reason)
     theta = torch.from_numpy(found.x).to(start)
     if not np.isfinite(found.fun) or not bool(torch.isfinite(theta).all()):
-        return Stop(best[1], float(best[0]), max(count, 1), "diverged")
+        return Stop(best[1], best[0], max(count, 1), "diverged")
     reason = "converged" if found.status == 0 else "max_epochs"
     n_iter = min(max(int(found.nit), 1), max_iter)
     return Stop(theta, float(found.fun), n_iter, reason, str(found.message))
@@ -189,6 +190,8 @@ def newton(objective: FullBatch, *, tol: float, max_iter: int, report: Report) -
     value, gradient = objective.evaluate(theta)
     gradient = gradient.clone()
     n_iter = 0
+    if not (np.isfinite(value) and bool(torch.isfinite(gradient).all())):
+        return Stop(theta, value, 1, "diverged")
     try:
         while float(gradient.abs().max()) > tol:
             if n_iter == max_iter:
@@ -249,14 +252,17 @@ def random_search(
     """
     best = objective.theta.clone()
     value = objective.evaluate(best)[0]
+    n_iter = 0
     try:
-        for i in range(max_iter):
+        for _ in range(max_iter):
             theta = draw()
             drawn = objective.evaluate(theta)[0]
-            if drawn < value:
+            # A NaN is worse than any number, and compares with none.
+            if drawn < value or np.isnan(value):
                 best, value = theta, drawn
+            n_iter += 1
             if report(value, best):
-                return Stop(best, value, i + 1, "stopped")
+                return Stop(best, value, n_iter, "stopped")
     except KeyboardInterrupt:
-        return Stop(best, value, max_iter, "interrupted")
-    return Stop(best, value, max_iter, "converged")
+        return Stop(best, value, max(n_iter, 1), "interrupted")
+    return Stop(best, value, n_iter, "converged")

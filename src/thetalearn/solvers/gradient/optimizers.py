@@ -167,7 +167,8 @@ class Momentum(Optimizer):
 
     def start(self, theta: Tensor) -> Updater:
         """An updater for parameters like ``theta``, at rest."""
-        fused = _is_fused("_fused_sgd_", theta, self.momentum)
+        # torch refuses a velocity without momentum.
+        fused = _is_fused("_fused_sgd_", theta, self.momentum) and bool(self.momentum > 0)
         return (_FusedMomentum if fused else _PlainMomentum)(self, theta, "velocity")
 
 

@@ -12,6 +12,10 @@ from torch import Tensor
 
 __all__ = ["Parameters"]
 
+#: Fused updates round the last few numbers of a buffer in another way than the rest. With buffers
+#: of multiples of this length none of them is a parameter, and a replica has the same digits alone.
+PADDING = 16
+
 
 class Parameters:
     """Values and gradients of the parameters of K replicas.
@@ -37,8 +41,10 @@ class Parameters:
 
     Attributes
     ----------
-    theta, gradient : Tensor of shape (K * p,)
-        The flat buffers.
+    theta, gradient : Tensor of shape (K * p + padding,)
+        The flat buffers, with some zeros at their end.
+    size : int
+        K * p.
     values, gradients : dict of str to Tensor
         Views into them.
     n_penalised : int
@@ -63,8 +69,9 @@ class Parameters:
         sizes = [prod(shape) for shape in self.shapes.values()]
         self._offsets = np.cumsum([0, *sizes]) * n_replicas
         self.n_penalised = int(self._offsets[len(self.penalised)])
-        total = int(self._offsets[-1])
-        self.theta = torch.zeros(total, dtype=dtype, device=device)
+        self.size = int(self._offsets[-1])
+        padded = -(-self.size // PADDING) * PADDING
+        self.theta = torch.zeros(padded, dtype=dtype, device=device)
         self.gradient = torch.zeros_like(self.theta)
         self.values = self.views(self.theta)
         self.gradients = self.views(self.gradient)
@@ -73,7 +80,7 @@ class Parameters:
         """A flat buffer as one tensor (K, *shape), or (*shape), for each parameter."""
         lead = () if self.n_replicas == 1 else (self.n_replicas,)
         return {
-            name: flat[start:stop].view(*lead, *shape)
+            name: flat[start:stop].view((*lead, *shape))
             for (name, shape), start, stop in zip(
                 self.shapes.items(), self._offsets[:-1], self._offsets[1:], strict=True
             )
@@ -102,14 +109,28 @@ class Parameters:
     def spread(self, numbers: Sequence[float] | Tensor) -> Tensor:
         """A number for each replica as a flat buffer that repeats it for all its parameters."""
         column = torch.as_tensor(numbers, dtype=self.theta.dtype, device=self.theta.device)
-        flat = torch.empty_like(self.theta)
+        flat = torch.zeros_like(self.theta)
         for stack in self.stacks(flat):
             stack.copy_(column[:, None].expand_as(stack))
         return flat
 
     def keep(self, flat: Tensor, replicas: Sequence[int]) -> Tensor:
         """A flat buffer without the other replicas."""
-        return torch.cat([stack[list(replicas)].reshape(-1) for stack in self.stacks(flat)])
+        parts = [stack[list(replicas)].reshape(-1) for stack in self.stacks(flat)]
+        size = sum(map(len, parts))
+        return torch.cat([*parts, flat.new_zeros(-size % PADDING)])
+
+    def select(self, replicas: Sequence[int]) -> Parameters:
+        """A copy of some of the replicas."""
+        kept = Parameters(
+            self.shapes,
+            len(replicas),
+            penalised=self.penalised,
+            dtype=self.theta.dtype,
+            device=self.theta.device,
+        )
+        kept.theta.copy_(self.keep(self.theta, replicas))
+        return kept
 
     def finite(self, flat: Tensor) -> list[bool]:
         """Whether all numbers of a replica are finite, for each."""

@@ -244,7 +244,8 @@ class Trainer:
         for name in self.replicas[0].hyper:
             numbers = [replica.hyper[name] for replica in self.replicas]
             changes[name] = numbers[0] if len(set(numbers)) == 1 else self._spread(numbers)
-        return replace(self.settings.optimizer, **changes) if changes else self.settings.optimizer
+        optimizer: Any = self.settings.optimizer
+        return replace(optimizer, **changes) if changes else optimizer
 
     def _clock(self, replica: Replica) -> Clock:
         per_epoch = -(-self.batches.steps // self.settings.accumulation_steps)
@@ -594,7 +595,7 @@ class _Run:
             for name, value in step.buffers.items():
                 buffers[name].copy_(value)
             return
-        for k in np.flatnonzero(which):
+        for k in np.flatnonzero(which).tolist():
             for name, value in step.parameters.replica(k).items():
                 step.parameters.replica(k, theta)[name].copy_(value)
             for name, value in replica_buffers(step, k).items():
