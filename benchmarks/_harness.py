@@ -47,10 +47,14 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Options:
-    """How many rounds to run, and for how many seconds a disturbed reading may be repeated."""
+    """How many rounds to run, and for how many seconds a disturbed reading may be repeated.
+
+    ``extras`` are the names of what was asked for beside the claims.
+    """
 
     rounds: int
     patience: float
+    extras: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,15 @@ class Race:
     def milliseconds(self, way: str) -> str:
         """Median time."""
         return f"{1e3 * median(self.seconds[way]):.4g}"
+
+    def microseconds(self, way: str) -> str:
+        """Median time."""
+        return f"{1e6 * median(self.seconds[way]):.4g}"
+
+    def per_unit(self, units: dict[str, int]) -> Race:
+        """The same with the time of one unit of work, of which each way did so many."""
+        seconds = {way: [s / units[way] for s in times] for way, times in self.seconds.items()}
+        return Race(seconds, self.results, self.disturbance)
 
     def ratio(self, way: str, to: str) -> Ratio:
         """Time of one way over that of another, round by round."""
@@ -168,12 +181,16 @@ def _limit_threads(threads: int) -> None:
     threadpool_limits(threads)
 
 
-def options(rounds: int) -> Options:
-    """What the command line says."""
+def options(rounds: int, **extras: str) -> Options:
+    """What the command line says; ``extras`` are switches and what they are for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--patience", type=float, default=0.0)
-    return Options(**vars(parser.parse_args()))
+    for name, purpose in extras.items():
+        parser.add_argument(f"--{name}", action="store_true", help=purpose)
+    given = vars(parser.parse_args())
+    asked = frozenset(name for name in extras if given.pop(name))
+    return Options(**given, extras=asked)
 
 
 def quietness(races: Sequence[Race]) -> str:

@@ -10,6 +10,8 @@ from thetalearn import (
     KernelRidgeRegressor,
     LinearRegressor,
     LogisticClassifier,
+    MLPClassifier,
+    MLPRegressor,
     PerceptronClassifier,
     PolynomialRegressor,
     RandomFeatureRegressor,
@@ -44,6 +46,50 @@ VARIANTS = [
     SoftmaxClassifier(solver="newton-cg"),
     SoftmaxClassifier(alpha=0.0),
     PerceptronClassifier(kernel="rbf"),
+]
+
+#: Networks with every solver, loss, normalisation and schedule that is not a default. Few epochs,
+#: of long steps, suffice for the small problems of the checks.
+QUICK = {"hidden_layer_sizes": (16,), "learning_rate_init": 0.02, "max_iter": 60}
+RATES = {"gd": 0.1, "adagrad": 0.1, "adadelta": 3.0}
+#: Some targets of the checks are in the hundreds, on which plain descent runs off unless cut.
+PLAIN = ("gd", "sgd", "heavy_ball", "nesterov")
+SOLVERS = (
+    "gd",
+    "sgd",
+    "heavy_ball",
+    "nesterov",
+    "adagrad",
+    "adadelta",
+    "rmsprop",
+    "adamw",
+    "adamax",
+    "lbfgs",
+    "random_search",
+)
+NETWORK_VARIANTS = [
+    *(
+        cls(
+            solver=solver,
+            clip_norm=10.0 if solver in PLAIN else None,
+            **QUICK | {"learning_rate_init": RATES.get(solver, 0.02)},
+        )
+        for solver in SOLVERS
+        for cls in (MLPRegressor, MLPClassifier)
+    ),
+    MLPRegressor(hidden_layer_sizes=(4,), solver="newton", max_iter=20),
+    MLPClassifier(hidden_layer_sizes=(4,), solver="newton", max_iter=20),
+    *(MLPRegressor(loss, **QUICK) for loss in ("absolute_error", "huber", "pinball", "gaussian")),
+    MLPRegressor("poisson", **QUICK | {"max_iter": 300}),
+    MLPClassifier(loss="focal", **QUICK),
+    *(
+        cls(normalization=kind, **QUICK)
+        for kind in ("batch", "layer")
+        for cls in (MLPRegressor, MLPClassifier)
+    ),
+    MLPRegressor(**QUICK | {"hidden_layer_sizes": (16, 16)}, residual=True, activation="tanh"),
+    MLPRegressor(**QUICK, l1_ratio=0.5, average=True, learning_rate="cosine"),
+    MLPRegressor(**QUICK, out_activation="selu", weight_decay=1e-4, clip_norm=1.0),
 ]
 
 

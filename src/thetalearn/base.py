@@ -562,7 +562,7 @@ class ProbabilityMixin:
         return output_like(torch.softmax(self._logits(rows), 1).to(rows.dtype), X)
 
     def predict_log_proba(self: Any, X: ArrayLike) -> np.ndarray:
-        """Logarithm of the probability of each class, exact for probabilities near zero.
+        """Logarithm of the probability of each class, without loss for probabilities near zero.
 
         Parameters
         ----------
@@ -577,9 +577,10 @@ class ProbabilityMixin:
         check_is_fitted(self)
         rows = self._input_rows(X, reset=False)
         log_probability = torch.log_softmax(self._logits(rows), 1).to(rows.dtype)
-        # In single precision a probability may round to one; its logarithm should then be zero.
-        rounds_to_one = log_probability.exp() == 1
-        return output_like(log_probability.masked_fill(rounds_to_one, 0.0), X)
+        # Where a probability rounds to one or zero, its logarithm is that of what is shown.
+        probability = log_probability.exp()
+        log_probability.masked_fill_(probability == 1, 0.0).masked_fill_(probability == 0, -np.inf)
+        return output_like(log_probability, X)
 
     def _logits(self: Any, rows: Rows) -> Tensor:
         with threads_for(self._work(rows, fitting=False)):

@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
-from torch import Tensor
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
 
 from .._sklearn_compat import Interval, Options, StrOptions
 from ..base import DEVICE, RANDOM_STATE, VERBOSE, ThetaEstimator
@@ -33,7 +34,10 @@ from ..solvers.gradient.optimizers import Optimizer, make_optimizer
 from ..solvers.gradient.parameters import Parameters
 from ..solvers.gradient.schedules import Schedule, make_schedule
 from ..solvers.gradient.step import Program, Step
-from ..solvers.gradient.train import Replica, Settings, Trained, train
+from ..solvers.gradient.train import Replica, Settings, Trained, Trainer, train
+
+if TYPE_CHECKING:
+    from ..solvers.gradient.net import Net, Task
 
 __all__ = ["GradientEstimator"]
 
@@ -52,6 +56,16 @@ MINIBATCH = (
 )
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def trains_on_minibatches(estimator: Any) -> bool:
+    """Whether an estimator has partial_fit; the reason as an AttributeError if not."""
+    if estimator.solver in FULL_BATCH:
+        raise AttributeError(
+            "partial_fit is only available for stochastic solvers: "
+            f"solver={estimator.solver!r} is not one; choose one of {list(MINIBATCH)}"
+        )
+    return True
 
 
 class GradientEstimator(ThetaEstimator):
@@ -162,12 +176,16 @@ class GradientEstimator(ThetaEstimator):
         """Train from scratch, or from what is fitted if asked to."""
         first = not self._goes_on(incremental)
         self._check_combinations(incremental)
+        if not incremental:
+            self.__dict__.pop("_state", None)
         if first:
             self._forget()
             self._build(X, y.shape[1])
         else:
             self._check_same_network(X, y)
         dtype = self._precision(X)
+        if incremental and not first and self.dtype == "auto":
+            dtype = self._parameter_dtype()  # one batch of another precision does not change θ's
         X, y = X if isinstance(X, SparseRows) else X.to(dtype), y.to(dtype)
         rng = self._generator(fresh=not incremental or first)
         if first:
@@ -192,7 +210,7 @@ class GradientEstimator(ThetaEstimator):
 
     def _forget(self) -> None:
         """Remove what earlier fits have left, so that nothing of it is taken for this one's."""
-        for name in ("history_", "_state", "_rng", *LOSS_ATTRIBUTES):
+        for name in ("history_", "_net", "_state", "_rng", *LOSS_ATTRIBUTES):
             self.__dict__.pop(name, None)
         self.t_ = 0
 
@@ -211,11 +229,6 @@ class GradientEstimator(ThetaEstimator):
         """Refuse parameters that contradict each other."""
         name = type(self).__name__
         if self.solver in FULL_BATCH:
-            if incremental:
-                raise AttributeError(
-                    "partial_fit is only available for stochastic solvers: "
-                    f"solver={self.solver!r} is not one; choose one of {list(MINIBATCH)}"
-                )
             refused = {
                 "l1_ratio": self.l1_ratio > 0 and self.alpha > 0,
                 "weight_decay": self.weight_decay > 0,
@@ -240,7 +253,9 @@ class GradientEstimator(ThetaEstimator):
                     f"{list(MINIBATCH)}"
                 )
         if incremental and self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
+            raise ValueError(
+                "partial_fit does not support early_stopping=True: set it to False, or call fit"
+            )
         if incremental and self.callbacks:
             raise ValueError(f"{name}.partial_fit does not take callbacks: call fit")
 
@@ -281,13 +296,14 @@ class GradientEstimator(ThetaEstimator):
     def _rows_of_batch(self, n_rows: int) -> int:
         if self.batch_size == "auto":
             return n_rows if self.solver == "gd" else min(200, n_rows)
-        if self.batch_size > n_rows:
+        size = int(self.batch_size)
+        if size > n_rows:
             warn_user(
-                f"batch_size={self.batch_size} is larger than the number of training rows, "
-                f"{n_rows}: every batch holds all of them",
+                f"batch_size={size} is larger than the number of training rows, {n_rows}: every "
+                "batch holds all of them",
                 UserWarning,
             )
-        return min(self.batch_size, n_rows)
+        return min(size, n_rows)
 
     def _replica(
         self, rows: np.ndarray, weights: np.ndarray | None, rng: np.random.RandomState
@@ -317,31 +333,44 @@ class GradientEstimator(ThetaEstimator):
         incremental: bool,
     ) -> None:
         rows, held_out = self._split(X, y, weights, rng)
-        if len(rows) == 0:
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction!r} leaves no rows for training"
-            )
         self._check_batches(len(rows))
         own = None if weights is None else weights[rows]
         replica = self._replica(rows, own, rng)
-        if incremental:
-            replica.max_epochs = 1
         step = self._make_step([start], y.shape[1])
         watch = self._make_watch(monitor, step, X, y, rows, held_out)
+        settings = self._settings(len(rows), y.shape[1])
         (trained,) = train(
             step,
             X,
             y,
             [replica],
-            self._settings(len(rows), y.shape[1]),
+            settings,
             validation=held_out,
-            watch=watch,
-            state=getattr(self, "_state", None) if incremental else None,
+            watch=OneEpoch(watch) if incremental else watch,
+            state=self._memory(settings) if incremental else None,
         )
         if incremental:
-            self._state = trained.state
+            self._state = {
+                **trained.state,
+                "optimizer": settings.optimizer,
+                "schedule": settings.schedule,
+            }
         monitor.close()
         self._finish_minibatch(trained, monitor, len(rows), incremental)
+
+    def _memory(self, settings: Settings) -> dict[str, Any] | None:
+        """What the last partial_fit left for the next, as far as its parameters still ask for it."""
+        state = getattr(self, "_state", None)
+        if state is None:
+            return None
+        names = settings.optimizer.start(torch.empty(0)).tensors.keys()
+        if type(state["optimizer"]) is not type(settings.optimizer) or names != (
+            state["tensors"].keys()
+        ):
+            return None
+        if state["schedule"] != settings.schedule:
+            return {**state, "pace": settings.schedule.start(1)}
+        return dict(state)
 
     def _make_watch(
         self,
@@ -353,7 +382,78 @@ class GradientEstimator(ThetaEstimator):
         held_out: HeldOut | None,
     ) -> Any:
         """What follows the training: the monitor, and skorch's callbacks if there are any."""
-        return MonitorWatch(self, monitor)
+        watch = MonitorWatch(self, monitor)
+        before = self.__dict__.pop("_net", None)
+        if not self.callbacks:
+            return watch
+        # Here, because it imports skorch, which takes longer than many a fit.
+        from ..solvers.gradient.net import CallbackWatch, make_net
+
+        self._net = make_net(
+            self._module(),
+            {**step.parameters.values, **step.buffers},
+            self._task(),
+            lr=self.learning_rate_init,
+            callbacks=self.callbacks,
+            verbose=int(self.verbose),
+            records=monitor.history,
+            before=before,
+        )
+        return CallbackWatch(self._net, step, X, y, rows, held_out, watch)
+
+    def _module(self) -> nn.Module:
+        """The network as a torch module, whatever its weights."""
+        raise NotImplementedError
+
+    def _task(self) -> Task:
+        """What outputs and targets mean."""
+        from ..solvers.gradient.net import Task
+
+        n_targets = getattr(self, "_n_targets", 1)
+        return Task(
+            self._loss,
+            self._report_scale(n_targets),
+            getattr(self, "classes_", None),
+            getattr(self, "_multilabel", False),
+            getattr(self, "_one_target", False),
+        )
+
+    @property
+    def net_(self) -> Net:
+        """The fitted network as a net of skorch, whose memory is that of the fitted attributes.
+
+        It holds the callbacks of the last fit and skorch's history; ``save_params`` and
+        ``load_params`` read and write the weights of this estimator. It cannot be fitted itself.
+
+        Returns
+        -------
+        skorch.NeuralNet
+            The net, initialized.
+        """
+        check_is_fitted(self)
+        from ..solvers.gradient.net import make_net
+
+        values = self._tensors(self._parameter_dtype(), torch.device("cpu"))
+        if not all(array.flags.writeable for array in arrays_in(vars(self))):
+            # Memory-mapped by joblib: writing to it would end the process.
+            values = {name: value.clone() for name, value in values.items()}
+        if not hasattr(self, "_net"):
+            self._net = make_net(
+                self._module(),
+                values,
+                self._task(),
+                lr=self.learning_rate_init,
+                verbose=int(self.verbose),
+                records=self.history_,
+            )
+        self._net.share(values)
+        return self._net
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if not self.callbacks:
+            state.pop("_net", None)
+        return state
 
     def _check_batches(self, n_rows: int) -> None:
         """Refuse minibatches that the network cannot be trained on."""
@@ -377,7 +477,11 @@ class GradientEstimator(ThetaEstimator):
             self.loss_ = trained.records[-1]["loss"]
         scores = [r["validation_score"] for r in self.history_ if "validation_score" in r]
         self.validation_scores_ = scores or None
-        self.best_validation_score_ = max(scores) if scores and self.early_stopping else None
+        self.best_validation_score_ = None
+        if scores and self.early_stopping:
+            # Of this fit alone, whose best epoch is kept.
+            own = [r["validation_score"] for r in trained.records]
+            self.best_validation_score_ = max(filter(np.isfinite, own), default=-np.inf)
         self.best_loss_ = None if self.early_stopping else min(self.loss_curve_, default=np.inf)
         if trained.reason == "diverged":
             self._raise_divergence(n_epochs)
@@ -395,10 +499,17 @@ class GradientEstimator(ThetaEstimator):
             )
 
     def _raise_divergence(self, epoch: int) -> None:
+        where = f"epoch {epoch} (solver={self.solver!r}"
+        remedy = "scale the columns of X (StandardScaler) and the targets"
+        if self.solver in FULL_BATCH:
+            where = f"iteration {epoch} (solver={self.solver!r}"
+        else:
+            where += f", learning_rate_init={self.learning_rate_init!r}"
+            remedy = (
+                "lower learning_rate_init, scale the columns of X (StandardScaler), or set clip_norm"
+            )
         raise DivergenceError(
-            f"the loss of {type(self).__name__} became NaN or infinite in epoch {epoch} (solver="
-            f"{self.solver!r}, learning_rate_init={self.learning_rate_init!r}): lower "
-            "learning_rate_init, scale the columns of X (StandardScaler), or set clip_norm. The "
+            f"the loss of {type(self).__name__} became NaN or infinite in {where}): {remedy}. The "
             "estimator keeps the last finite parameters"
         )
 
@@ -423,11 +534,19 @@ class GradientEstimator(ThetaEstimator):
             )
         if weight is not None:
             weight = weight.to(dtype)
+        held_out, scale = self._given_validation(y), self._report_scale(y.shape[1])
+
+        def shown(loss: float, theta: Tensor) -> float:
+            weights = theta[: parameters.n_penalised]
+            penalty = 0.5 * objective.decay * float(torch.dot(weights, weights))
+            return loss if scale == 1 else scale * (loss - penalty) + penalty
 
         def report(loss: float, theta: Tensor) -> bool:
-            return monitor(
-                {"loss": loss}, lambda: self._public(values_of(parameters, theta.to(dtype)))
-            )
+            record = {"loss": shown(loss, theta)}
+            if held_out is not None:
+                parameters.theta.copy_(theta)
+                record |= held_out(step)[0]
+            return monitor(record, lambda: self._public(values_of(parameters, theta.to(dtype))))
 
         with torch.inference_mode():
             objective = FullBatch(step, dense, y, weight, self.alpha, self._loss_rows)
@@ -446,6 +565,7 @@ class GradientEstimator(ThetaEstimator):
                     objective, self._drawer(parameters, rng), max_iter=self.max_iter, report=report
                 )
         monitor.close()
+        stop = replace(stop, loss=shown(stop.loss, stop.theta))
         self._finish_full_batch(stop, parameters, monitor)
 
     def _drawer(self, parameters: Parameters, rng: np.random.RandomState) -> Callable[[], Tensor]:
@@ -467,6 +587,7 @@ class GradientEstimator(ThetaEstimator):
         parameters: Parameters,
         monitor: FitMonitor,
     ) -> None:
+        self.__dict__.pop("_net", None)
         for name, value in self._public(values_of(parameters, stop.theta)).items():
             setattr(self, name, value)
         self.history_ = monitor.history
@@ -474,10 +595,17 @@ class GradientEstimator(ThetaEstimator):
         self.converged_ = stop.reason == "converged"
         self.loss_curve_ = [record["loss"] for record in self.history_] or [stop.loss]
         self.best_loss_ = min(self.loss_curve_)
-        self.validation_scores_ = self.best_validation_score_ = None
-        if stop.reason == "diverged":
+        scores = [r["validation_score"] for r in self.history_ if "validation_score" in r]
+        self.validation_scores_, self.best_validation_score_ = scores or None, None
+        if stop.reason == "diverged" or not np.isfinite(stop.loss):
             self._raise_divergence(stop.n_iter)
-        if not self.converged_ and stop.reason != "stopped":
+        if stop.reason == "interrupted":
+            warn_user(
+                f"{type(self).__name__} was interrupted after {stop.n_iter} iterations: it keeps "
+                "the parameters that were best so far",
+                ConvergenceWarning,
+            )
+        elif not self.converged_ and stop.reason != "stopped":
             detail = f" ({stop.message})" if stop.message else ""
             warn_user(
                 f"{type(self).__name__} did not converge in {stop.n_iter} iterations of "
@@ -495,23 +623,20 @@ class GradientEstimator(ThetaEstimator):
     ) -> tuple[np.ndarray, HeldOut | None]:
         """Training rows, and what is held out for validation."""
         rows = np.arange(len(y))
-        given = getattr(self, "_held_out", None)
-        if given is not None:
-            X_val, y_val, weight_val = given
-            inputs = self._input_rows(X_val, reset=False)
-            targets = self._encode_held_out(y_val).to(y)
-            if len(inputs) != len(targets):
-                raise ValueError(f"X_val has {len(inputs)} rows, but y_val has {len(targets)}")
-            weight = self._weight_tensor(weight_val, inputs)
-            return rows, HeldOut(self, to_dense(inputs, y), targets, weight)
-        if not self.early_stopping:
-            return rows, None
+        given = self._given_validation(y)
+        if given is not None or not self.early_stopping:
+            return rows, given
         n_held = int(np.ceil(self.validation_fraction * len(rows)))
         if n_held < 2:
             raise ValueError(
                 f"validation_fraction={self.validation_fraction!r} of {len(rows)} rows is too "
                 f"small a validation set ({n_held} rows): raise validation_fraction, or pass X_val "
                 "and y_val to fit"
+            )
+        if n_held == len(rows):
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction!r} of {len(rows)} rows leaves none "
+                "for training: lower validation_fraction, or pass X_val and y_val to fit"
             )
         train_rows, held = train_test_split(
             rows,
@@ -525,11 +650,26 @@ class GradientEstimator(ThetaEstimator):
             self, to_dense(X[index.to(y.device)], y), y[index.to(y.device)], weight
         )
 
+    def _given_validation(self, y: Tensor) -> HeldOut | None:
+        """The rows that fit was given for validation."""
+        given = getattr(self, "_held_out", None)
+        if given is None:
+            return None
+        X_val, y_val, weight_val = given
+        inputs = self._input_rows(X_val, reset=False)
+        targets = self._encode_held_out(y_val).to(y)
+        if len(inputs) != len(targets):
+            raise ValueError(f"X_val has {len(inputs)} rows, but y_val has {len(targets)}")
+        weight = self._weight_tensor(weight_val, inputs)
+        return HeldOut(self, to_dense(inputs, y), targets, weight)
+
     @contextmanager
     def _holding_out(self, X_val: Any, y_val: Any, weight_val: Any) -> Iterator[None]:
         """Keep rows for validation within reach of a fit."""
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val go together: pass both, or neither")
+        if X_val is None and weight_val is not None:
+            raise ValueError("sample_weight_val weighs the rows of X_val: pass X_val and y_val too")
         if X_val is not None:
             self._held_out = X_val, y_val, weight_val
         try:
@@ -569,6 +709,8 @@ class HeldOut:
     inputs: Tensor
     targets: Tensor
     weight: Tensor | None
+    outputs: Tensor | None = None
+    losses: Tensor | None = None
 
     def __call__(self, step: Step) -> list[dict[str, float]]:
         """Score and loss of the network as it stands."""
@@ -578,6 +720,7 @@ class HeldOut:
             [step.predict(self.inputs[block]) for block in row_blocks(len(self.inputs), size)]
         )
         rows = self.estimator._loss_rows(outputs, self.targets)
+        self.outputs, self.losses = outputs, rows
         weight = self.weight
         loss = rows.mean() if weight is None else (rows * weight).sum() / weight.sum()
         loss = loss * self.estimator._report_scale(self.targets.shape[1])
@@ -595,15 +738,24 @@ class MonitorWatch:
     def __init__(self, estimator: GradientEstimator, monitor: FitMonitor) -> None:
         self._estimator, self._monitor = estimator, monitor
 
+    def training_begins(self, trainer: Trainer) -> None:
+        """Nothing to do."""
+
     def epoch_begins(self) -> None:
         """Nothing to do."""
 
-    def batch_ended(self, batch: Batch, program: Program) -> None:
+    def batch_begins(self, batch: Batch) -> None:
         """Nothing to do."""
 
     def rate(self, rate: float) -> float:
         """The schedule's."""
         return rate
+
+    def gradient_ready(self, batch: Batch) -> None:
+        """Nothing to do."""
+
+    def batch_ended(self, batch: Batch, program: Program) -> None:
+        """Nothing to do."""
 
     def epoch_ended(self, record: dict[str, float], step: Step) -> bool:
         """Report; the answer of the monitor stops."""
@@ -611,6 +763,33 @@ class MonitorWatch:
             record,
             lambda: self._estimator._public({**step.parameters.replica(0), **step.buffers}),
         )
+
+    def training_ended(self, trained: Trained) -> None:
+        """Nothing to do."""
+
+
+class OneEpoch:
+    """Ends a training after an epoch, whose place in a schedule is that of one of ``max_iter``."""
+
+    def __init__(self, watch: Any) -> None:
+        self._watch = watch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._watch, name)
+
+    def epoch_ended(self, record: dict[str, float], step: Step) -> bool:
+        """Report, and stop."""
+        self._watch.epoch_ended(record, step)
+        return True
+
+
+def arrays_in(value: Any) -> Iterator[np.ndarray]:
+    """Arrays in lists and dicts, however deep."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from arrays_in(part)
 
 
 def values_of(parameters: Parameters, theta: Tensor) -> dict[str, Tensor]:

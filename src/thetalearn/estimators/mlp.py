@@ -10,20 +10,27 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 from torch import Tensor
 
 from .._sklearn_compat import StrOptions, fit_context
 from ..base import ProbabilityMixin, ThetaClassifier, ThetaRegressor, is_soft
 from ..monitor import FitMonitor
-from ..objectives.losses import Loss, make_classification_loss, make_regression_loss
+from ..objectives.losses import (
+    Loss,
+    Poisson,
+    PoissonMean,
+    make_classification_loss,
+    make_regression_loss,
+)
 from ..representations.networks.activations import Activation, Identity, make_activation
 from ..rows import as_array, as_tensor, output_like
 from ..solvers.gradient.optimizers import Optimizer
 from ..solvers.gradient.schedules import Schedule
 from ..threads import threads_for
-from .gradient import GradientEstimator, HeldOut
+from .gradient import GradientEstimator, HeldOut, trains_on_minibatches
 from .multilayer import ActivationSpec, MultilayerPerceptron
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
@@ -148,7 +155,11 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
         Whether the parameters are the mean of all iterates (Polyak averaging); an integer leaves
         out that many updates at first.
     callbacks : list or None, default=None
-        Callbacks of skorch, as they are.
+        Callbacks of skorch as they are: instances, classes, or pairs of a name and either, for
+        ``fit`` with the stochastic solvers. They may watch, stop the training, restore weights, set
+        the learning rate, change gradients and freeze parameters. They are copied, so that a fit
+        leaves them as they were: ``net_.callbacks_`` holds what became of them. A grid goes over
+        lists of them, as in ``{"callbacks": [[EarlyStopping(patience=p)] for p in (3, 9)]}``.
     dtype : {"auto", "float32", "float64"}, default="auto"
         Precision of the parameters; "auto" is that of X.
     amp : bool, default=False
@@ -192,6 +203,9 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
         Function of the outputs.
     architecture_ : MLPArchitecture
         What the network is made of; ``MLP(architecture_)`` is it as a torch module.
+    net_ : skorch.NeuralNet
+        The fitted network in skorch's hands, with its history and the callbacks of the last fit;
+        made when it is asked for. What its ``load_params`` reads, this estimator has.
 
     Raises
     ------
@@ -377,6 +391,7 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
     def _fit_rows(self, X: Tensor, y: Tensor, weight: Tensor | None, monitor: FitMonitor) -> None:
         self._fit_network(X, y, weight, monitor)
 
+    @available_if(trains_on_minibatches)
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -412,12 +427,76 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
     def _make_loss(self, n_targets: int) -> tuple[Loss, Activation]:
         output = Identity() if self.out_activation is None else make_activation(self.out_activation)
         loss = make_regression_loss(self.loss)
-        if self.loss == "poisson" and not isinstance(output, Identity):
-            loss = make_regression_loss("poisson_mean")
+        if isinstance(loss, Poisson) and not isinstance(output, Identity):
+            loss = PoissonMean()
         return loss, output
 
+    def _training_rows(self, X: Any, y: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._counts() and y is not None and np.asarray(as_array(y)).shape[1:] == (1,):
+            y = column_or_1d(y, warn=True)
+        return super()._training_rows(X, y, *args, **kwargs)
+
+    def _counts(self) -> bool:
+        """Whether targets are counts."""
+        return self.loss == "poisson" or bool(getattr(self.loss, "counts", False))
+
+    def _fit_network(self, X: Any, y: Tensor, *args: Any, **kwargs: Any) -> None:
+        if self._counts() and bool((y < 0).any()):
+            raise ValueError(
+                f"loss={self.loss!r} needs targets y >= 0, but the least is {float(y.min()):g}"
+            )
+        super()._fit_network(X, y, *args, **kwargs)
+
+    def __sklearn_tags__(self) -> Any:
+        """Tags; counts are not negative."""
+        tags = super().__sklearn_tags__()
+        if self._counts():
+            tags.target_tags.positive_only = True
+            # Several targets work, but scikit-learn's check of them draws negative ones.
+            tags.target_tags.multi_output = False
+        tags.regressor_tags.poor_score = self.solver == "random_search"
+        return tags
+
     def _report_scale(self, n_targets: int) -> float:
-        return 1 / n_targets
+        # As scikit-learn reports it: the mean over targets, but of counts their sum.
+        return 1.0 if self._counts() else 1 / n_targets
+
+    def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or torch.Tensor of shape (n_samples, n_features)
+            Inputs.
+        return_std : bool, default=False
+            Whether to give the standard deviation of the targets around the prediction too, which
+            the loss "gaussian" learns.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_targets), or a pair of them
+            Predictions, and standard deviations if asked for; for a tensor, tensors on the same
+            device.
+
+        Raises
+        ------
+        ValueError
+            If ``return_std`` is asked of a loss that learns no standard deviation.
+        """
+        if not return_std:
+            return super().predict(X)
+        check_is_fitted(self)
+        std = getattr(self._loss, "std", None)
+        if std is None:
+            raise ValueError(
+                f"return_std=True needs a loss that learns a standard deviation, which loss="
+                f'{self.loss!r} does not: fit with loss="gaussian"'
+            )
+        rows = self._input_rows(X, reset=False)
+        with threads_for(self._work(rows, fitting=False)):
+            outputs = self._network_outputs(rows)
+            pair = self._loss.prediction(outputs), std(outputs)
+            return tuple(self._target_like(values, X, rows) for values in pair)
 
     def _predict_rows(self, X: Tensor) -> Tensor:
         return self._loss.prediction(self._network_outputs(X))
@@ -439,10 +518,14 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
         return None
 
     def _encode_held_out(self, y: Any) -> Tensor:
-        targets = np.asarray(as_array(y), dtype=np.float64)
+        targets = check_array(as_array(y), ensure_2d=False, dtype=np.float64, input_name="y_val")
         targets = targets.reshape(len(targets), -1)
         if targets.shape[1] != self._n_targets:
             raise ValueError(f"y_val has {targets.shape[1]} target(s), but y has {self._n_targets}")
+        if self._counts() and targets.min() < 0:
+            raise ValueError(
+                f"loss={self.loss!r} needs y_val >= 0, but the least is {targets.min():g}"
+            )
         return as_tensor(targets)
 
     def _adopt(self, n_features: int, n_outputs: int, classes: ArrayLike | None) -> None:
@@ -572,7 +655,11 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         Whether the parameters are the mean of all iterates (Polyak averaging); an integer leaves
         out that many updates at first.
     callbacks : list or None, default=None
-        Callbacks of skorch, as they are.
+        Callbacks of skorch as they are: instances, classes, or pairs of a name and either, for
+        ``fit`` with the stochastic solvers. They may watch, stop the training, restore weights, set
+        the learning rate, change gradients and freeze parameters. They are copied, so that a fit
+        leaves them as they were: ``net_.callbacks_`` holds what became of them. A grid goes over
+        lists of them, as in ``{"callbacks": [[EarlyStopping(patience=p)] for p in (3, 9)]}``.
     dtype : {"auto", "float32", "float64"}, default="auto"
         Precision of the parameters; "auto" is that of X.
     amp : bool, default=False
@@ -618,6 +705,9 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         Function of the outputs.
     architecture_ : MLPArchitecture
         What the network is made of; ``MLP(architecture_)`` is it as a torch module.
+    net_ : skorch.NeuralNet
+        The fitted network in skorch's hands, with its history and the callbacks of the last fit;
+        made when it is asked for. What its ``load_params`` reads, this estimator has.
 
     Raises
     ------
@@ -797,13 +887,14 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         weight = self._class_weighted(y, weight)
         self._fit_network(X, self._network_targets(y), weight, monitor)
 
+    @available_if(trains_on_minibatches)
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,
         X: ArrayLike,
         y: ArrayLike,
-        classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
     ) -> Self:
         """Train for one epoch on the rows given, going on from what is fitted.
 
@@ -813,10 +904,10 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
             Inputs, finite.
         y : array-like or torch.Tensor of shape (n_samples,) or (n_samples, n_labels)
             Class labels.
-        classes : array-like of shape (n_classes,), default=None
-            All labels that will ever come; needed by the first call.
         sample_weight : array-like of shape (n_samples,), default=None
             Nonnegative weights of the rows.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will ever come; needed by the first call.
 
         Returns
         -------
@@ -858,30 +949,54 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         return self
 
     def _class_probabilities(self, y: Any, *, reset: bool) -> np.ndarray:
+        if self._goes_on(False):
+            return self._encode_same(y)
         self._multilabel = is_multilabel(y)
         if not self._multilabel:
             return super()._class_probabilities(y, reset=reset)
         self.classes_ = np.arange(np.shape(y)[1])
         return self._encode_known(y)
 
-    def _encode_known(self, y: Any) -> np.ndarray:
+    def _encode_same(self, y: Any) -> np.ndarray:
+        """Probabilities, or indicators, of the classes of the fit before, and of no others."""
+        if is_multilabel(y) != self._multilabel:
+            kinds = "one label a row", "several labels a row"
+            raise ValueError(
+                f"warm_start=True goes on with {kinds[self._multilabel]}, but y holds "
+                f"{kinds[not self._multilabel]}: set warm_start=False"
+            )
+        if not (self._multilabel or is_soft(y)):
+            found = np.unique(column_or_1d(y, warn=True))
+            if not np.array_equal(found, self.classes_):
+                raise ValueError(
+                    f"warm_start=True goes on with the classes {self.classes_.tolist()!r}, but y "
+                    f"holds {found.tolist()!r}: keep them, or set warm_start=False"
+                )
+        return self._encode_known(y)
+
+    def _encode_known(self, y: Any, name: str = "y") -> np.ndarray:
         """Probabilities, or indicators, of classes that are known already."""
         n_classes = len(self.classes_)
-        if self._multilabel or (is_soft(y) and np.ndim(y) == 2):
-            matrix = np.asarray(y.toarray() if sp.issparse(y) else y, dtype=np.float64)
+        if self._multilabel or is_soft(y):
+            matrix = y.toarray() if sp.issparse(y) else y
+            matrix = np.asarray(matrix if self._multilabel else self._encode(y)[1], np.float64)
             if matrix.ndim != 2 or matrix.shape[1] != n_classes:
                 raise ValueError(
-                    f"y of shape {matrix.shape} does not fit the {n_classes} classes of "
+                    f"{name} of shape {matrix.shape} does not fit the {n_classes} classes of "
                     f"{type(self).__name__}: it must have one column for each"
+                )
+            if self._multilabel and not ((matrix == 0) | (matrix == 1)).all():
+                raise ValueError(
+                    f"{name} must hold 0 and 1 alone: it says which labels each row has"
                 )
             return matrix
         labels = column_or_1d(y, warn=True)
         unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):
+            remedy = "pass all labels as classes in the first call to partial_fit"
             raise ValueError(
-                f"y holds the labels {unknown.tolist()!r}, which are not among the classes "
-                f"{self.classes_.tolist()!r}: pass all labels as classes in the first call to "
-                "partial_fit"
+                f"{name} holds the labels {unknown.tolist()!r}, which are not among the classes "
+                f"{self.classes_.tolist()!r}" + (f": {remedy}" if name == "y" else " of y")
             )
         probabilities = np.zeros((len(labels), n_classes))
         probabilities[np.arange(len(labels)), np.searchsorted(self.classes_, labels)] = 1.0
@@ -901,7 +1016,10 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
 
     def _decide_rows(self, X: Tensor) -> Tensor:
         outputs = self._network_outputs(X)
-        return outputs[:, 0] if outputs.shape[1] == 1 and not self._multilabel else outputs
+        if self._multilabel or outputs.shape[1] > 2:
+            return outputs
+        # Of given weights, two classes may have an output each.
+        return outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict the class of each row, or its labels.
@@ -938,10 +1056,12 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         if not self._multilabel:
             return super().predict_proba(X)
         rows = self._input_rows(X, reset=False)
-        return output_like(torch.sigmoid(self._network_outputs(rows)).to(rows.dtype), X)
+        probability = torch.sigmoid(self._network_outputs(rows)).to(rows.dtype)
+        # A label is never certain: what rounds to one stays below it.
+        return output_like(probability.clamp_max(1 - torch.finfo(rows.dtype).eps / 2), X)
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
-        """Logarithm of the probability of each class, exact for probabilities near zero.
+        """Logarithm of the probability of each class, without loss for probabilities near zero.
 
         Parameters
         ----------
@@ -1000,16 +1120,25 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
     def _stratify(self, y: Tensor) -> np.ndarray | None:
         if self._multilabel or not bool(((y == 0) | (y == 1)).all()):
             return None
-        return (y[:, 0] if y.shape[1] == 1 else y.argmax(1)).cpu().numpy()
+        if y.shape[1] == 1:
+            return y[:, 0].cpu().numpy()
+        # Where a class has too few rows for both parts, the rows are split as scikit-learn does.
+        n_held = int(np.ceil(self.validation_fraction * len(y)))
+        present = int((y.sum(0) > 0).sum())
+        rare = bool((y.sum(0) == 1).any()) or min(n_held, len(y) - n_held) < present
+        return None if rare else y.argmax(1).cpu().numpy()
 
     def _encode_held_out(self, y: Any) -> Tensor:
-        return self._network_targets(as_tensor(self._encode_known(as_array(y))))
+        return self._network_targets(as_tensor(self._encode_known(as_array(y), "y_val")))
 
     def _adopt(self, n_features: int, n_outputs: int, classes: ArrayLike | None) -> None:
         n_classes = 2 if n_outputs == 1 else n_outputs
-        labels = np.arange(n_classes) if classes is None else np.unique(np.asarray(classes))
-        if len(labels) != n_classes:
-            raise ValueError(f"classes={classes!r} must hold {n_classes} different labels")
+        labels = np.arange(n_classes) if classes is None else np.asarray(classes)
+        if not np.array_equal(labels, np.unique(labels)) or len(labels) != n_classes:
+            raise ValueError(
+                f"classes={classes!r} must hold {n_classes} different labels in ascending order: "
+                "sort them, and the columns of the last coefs and intercepts with them"
+            )
         self.n_features_in_, self.classes_, self._multilabel = n_features, labels, False
         self._build_network(n_features, n_outputs)
 
@@ -1017,6 +1146,7 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         """Tags; a row may have several labels."""
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
+        tags.classifier_tags.poor_score = self.solver == "random_search"
         return tags
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._sklearn_compat import Interval, StrOptions
 from ..objectives.losses import Loss
@@ -21,7 +21,7 @@ from ..representations.networks.activations import (
     make_activation,
 )
 from ..representations.networks.initialize import INITIALIZERS, initialize
-from ..representations.networks.mlp import MLPArchitecture
+from ..representations.networks.mlp import MLP, MLPArchitecture
 from ..representations.networks.tape import Tape
 from ..rows import Rows, as_tensor
 from ..solvers.gradient.explicit import start_step
@@ -118,6 +118,11 @@ class MultilayerPerceptron(GradientEstimator):
         estimator._validate_params()
         n_outputs = matrices[-1].shape[1]
         estimator._adopt(matrices[0].shape[0], n_outputs, classes)
+        if estimator.architecture_.sizes[-1] != n_outputs:
+            raise ValueError(
+                f"coefs[-1] of shape {matrices[-1].shape} does not fit loss={estimator.loss!r}, "
+                f"which needs {estimator.architecture_.sizes[-1]} outputs"
+            )
         values = {f"coefs.{i}": torch.from_numpy(m) for i, m in enumerate(matrices)}
         values |= {f"intercepts.{i}": torch.from_numpy(v) for i, v in enumerate(vectors)}
         fresh = estimator._draw(np.random.RandomState(0))
@@ -137,8 +142,8 @@ class MultilayerPerceptron(GradientEstimator):
     def _sizes(self) -> tuple[int, ...]:
         """Widths of the hidden layers."""
         given = self.hidden_layer_sizes
-        sizes = list(np.atleast_1d(np.asarray(given if np.size(given) else [], dtype=object)))
-        if any(not isinstance(size, Integral | np.integer) or size <= 0 for size in sizes):
+        sizes = list(given) if isinstance(given, Iterable) else [given]
+        if any(not isinstance(size, Integral) or size <= 0 for size in sizes):
             raise ValueError(
                 f"hidden_layer_sizes={given!r} must hold integers > 0: one width for each hidden "
                 "layer, such as (64, 64)"
@@ -146,6 +151,7 @@ class MultilayerPerceptron(GradientEstimator):
         return tuple(int(size) for size in sizes)
 
     def _build(self, X: Rows, n_targets: int) -> None:
+        self.__dict__.pop("norms_", None)
         self._build_network(X.shape[1], n_targets)
 
     def _build_network(self, n_inputs: int, n_targets: int) -> None:
@@ -184,7 +190,9 @@ class MultilayerPerceptron(GradientEstimator):
     def _dropout_rates(self, n_hidden: int) -> tuple[float, ...]:
         given = self.dropout
         rates = tuple(given) if isinstance(given, list | tuple) else (given,) * n_hidden
-        if len(rates) != n_hidden or any(not 0 <= rate < 1 for rate in rates):
+        if len(rates) != n_hidden or any(
+            not (isinstance(rate, Real) and 0 <= float(rate) < 1) for rate in rates
+        ):
             raise ValueError(
                 f"dropout={given!r} must be a probability in [0, 1), or one for each of the "
                 f"{n_hidden} hidden layers"
@@ -210,7 +218,7 @@ class MultilayerPerceptron(GradientEstimator):
                 f"width_scaling={given!r} is known for one or two hidden layers, with one exponent "
                 f"for each, but hidden_layer_sizes={self.hidden_layer_sizes!r}"
             )
-        if any(not 0.5 <= gamma <= 1 for gamma in gammas):
+        if any(not (isinstance(gamma, Real) and 0.5 <= float(gamma) <= 1) for gamma in gammas):
             raise ValueError(f"width_scaling={given!r} must lie in [1/2, 1]")
         if len(hidden) == 2 and hidden[0] != hidden[1] and min(gammas) < 1:
             raise ValueError(
@@ -221,6 +229,12 @@ class MultilayerPerceptron(GradientEstimator):
             raise ValueError(
                 f"width_scaling={given!r} sets learning rates by a law for plain descent: choose "
                 f"solver in {list(PLAIN_DESCENT)}, not {self.solver!r}"
+            )
+        if self.normalization is not None or self.residual:
+            raise ValueError(
+                f"width_scaling={given!r} sets learning rates by a law for plain layers: set "
+                f"normalization=None and residual=False, not normalization={self.normalization!r} "
+                f"and residual={self.residual!r}"
             )
         return tuple(float(gamma) for gamma in gammas)
 
@@ -234,20 +248,18 @@ class MultilayerPerceptron(GradientEstimator):
         gammas = self._gammas(hidden)
         if not gammas:
             return {}
-        if len(gammas) == 1:
-            (n,), (g,) = hidden, gammas
-            rates = [n ** -(2 - 2 * g)] * 2
-        elif min(gammas) == 1:
-            rates = [1.0, float(hidden[1]), hidden[1] / hidden[0]]
+        # Every step moves the outputs by a multiple of 1 / N, N being the first width.
+        if len(hidden) == 1:
+            rates = [hidden[0] ** (2 * gammas[0] - 2)] * 2
         else:
-            n, (g1, g2) = hidden[0], gammas
-            rates = [
-                float(n) ** -power for power in (4 - 2 * (g1 + g2), 3 - 2 * (g1 + g2), 2 - 2 * g2)
-            ]
+            (n1, n2), (g1, g2) = hidden, gammas
+            slow1, slow2 = n1 ** (2 * g1 - 2), n2 ** (2 * g2 - 2)
+            rates = [slow1 * slow2, slow1 * slow2 * n2, slow2 * n2 / n1]
+        # A later bias joins a sum over N units, and moves it as fast as their N weights do.
+        paces = [1.0, *(n ** (1 - 2 * g) for n, g in zip(hidden, gammas, strict=True))]
         factors = {f"coefs.{i}": rate for i, rate in enumerate(rates)}
-        factors |= {f"intercepts.{i}": rate for i, rate in enumerate(rates)}
-        # Outside the sum over units, the last bias moves at the speed of the network, 1 / N a step.
-        factors[f"intercepts.{len(hidden)}"] = 1 / hidden[0]
+        for i, (rate, pace) in enumerate(zip(rates, paces, strict=True)):
+            factors[f"intercepts.{i}"] = rate * pace
         return factors
 
     def _draw(self, rng: np.random.RandomState) -> dict[str, np.ndarray]:
@@ -255,8 +267,9 @@ class MultilayerPerceptron(GradientEstimator):
         init = "normal" if self.init == "auto" and scaled else self.init
         values = initialize(self.architecture_, init, rng)
         if scaled:
-            last = f"intercepts.{self.architecture_.n_layers - 1}"
-            values[last] = np.zeros_like(values[last])
+            # The law knows the biases of the first layer alone, as weights of a constant input.
+            for i in range(1, self.architecture_.n_layers):
+                values[f"intercepts.{i}"] = np.zeros_like(values[f"intercepts.{i}"])
         for name, shape in self.architecture_.buffer_shapes.items():
             values[name] = np.ones(shape) if name.endswith("variance") else np.zeros(shape)
         return values
@@ -265,14 +278,19 @@ class MultilayerPerceptron(GradientEstimator):
         before = self.architecture_
         loss, public = self._loss, (self.n_layers_, self.n_outputs_, self.out_activation_)
         self._build_network(X.shape[1], y.shape[1])
-        shapes = self.architecture_.shapes
-        if shapes != before.shapes:
+        after = self.architecture_
+        if (after.sizes, after.normalization) != (before.sizes, before.normalization):
             self.architecture_, self._loss = before, loss
             self.n_layers_, self.n_outputs_, self.out_activation_ = public
+            asked, kept = (
+                f"layers of sizes {network.sizes}"
+                if after.sizes != before.sizes
+                else f"normalization={network.normalization!r}"
+                for network in (after, before)
+            )
             raise ValueError(
-                f"{type(self).__name__} cannot continue with layers of sizes {before.sizes} when "
-                f"the parameters and data ask for {sizes_in(shapes)}: set warm_start=False, or "
-                "keep them"
+                f"{type(self).__name__} cannot continue with {kept} when the parameters and data "
+                f"ask for {asked}: keep them, or set warm_start=False and call fit"
             )
 
     def _make_step(self, starts: Sequence[Mapping[str, Tensor]], n_targets: int) -> Step:
@@ -292,17 +310,17 @@ class MultilayerPerceptron(GradientEstimator):
         if self.normalization != "batch":
             return
         alone = "a batch of one row" if size == 1 else "a last batch of one row"
-        if size == 1 or (n_rows % size == 1 and self.sampling == "shuffle") or n_rows == 1:
+        if size == 1 or n_rows % size == 1:
             raise ValueError(
                 f'normalization="batch" needs at least two rows in a batch, but batch_size={size} '
-                f"makes {alone} of {n_rows} training rows: choose another batch_size, or "
+                f"makes {alone} (n_samples={n_rows}): choose another batch_size, or "
                 'normalization="layer"'
             )
 
     def _rows_of_batch_quietly(self, n_rows: int) -> int:
         if self.batch_size == "auto":
             return n_rows if self.solver == "gd" else min(200, n_rows)
-        return min(self.batch_size, n_rows)
+        return min(int(self.batch_size), n_rows)
 
     def _public(self, values: Mapping[str, Tensor]) -> dict[str, Any]:
         arrays = {name: value.cpu().numpy().copy() for name, value in values.items()}
@@ -326,6 +344,11 @@ class MultilayerPerceptron(GradientEstimator):
             arrays |= {f"norms.{i}.{name}": array for name, array in norm.items()}
         return {name: as_tensor(array).to(device, dtype) for name, array in arrays.items()}
 
+    def _module(self) -> nn.Module:
+        # Without memory of its own, nor random numbers from torch's global generator.
+        with torch.device("meta"):
+            return MLP(self.architecture_)
+
     def _parameter_dtype(self) -> torch.dtype:
         return torch.float32 if self.coefs_[0].dtype == np.float32 else torch.float64
 
@@ -341,8 +364,7 @@ class MultilayerPerceptron(GradientEstimator):
 
     def _work(self, rows: Rows, *, fitting: bool) -> int:
         """Numbers that are worth a thread: multiplications of one product, by reuse."""
-        hidden = self.hidden_layer_sizes
-        sizes = [rows.shape[1], *(int(size) for size in np.atleast_1d(hidden).ravel() if size), 1]
+        sizes = (rows.shape[1], *self._sizes(), 1) if fitting else self.architecture_.sizes
         widest = max(a * b for a, b in pairwise(sizes))
         n_rows = self._rows_of_batch_quietly(len(rows)) if fitting else len(rows)
         if fitting and self.solver in ("lbfgs", "newton", "random_search"):
@@ -352,12 +374,6 @@ class MultilayerPerceptron(GradientEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         """Whether there are weights."""
         return hasattr(self, "coefs_")
-
-
-def sizes_in(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """Widths of the layers whose parameters have these shapes."""
-    weights = [shape for name, shape in shapes.items() if name.startswith("coefs.")]
-    return (weights[0][0], *(shape[1] for shape in weights))
 
 
 def name_of(activation: Activation) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -110,6 +110,9 @@ class Loss(ABC):
     """
 
     link: str = "identity"
+
+    #: Whether targets must not be negative.
+    counts: ClassVar[bool] = False
 
     def n_outputs(self, n_targets: int) -> int:
         """How many outputs q the network needs for m targets."""
@@ -280,6 +283,7 @@ class Poisson(Loss):
     """
 
     link = "exp"
+    counts = True
 
     def rows(self, Z: Tensor, y: Tensor) -> Tensor:
         return (torch.exp(Z) - y * Z + torch.xlogy(y, y) - y).sum(-1)
@@ -302,6 +306,7 @@ class PoissonMean(Loss):
         ``PoissonNLLLoss``.
     """
 
+    counts = True
     eps: float = 1e-8
 
     def __post_init__(self) -> None:

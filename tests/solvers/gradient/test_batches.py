@@ -58,8 +58,6 @@ def test_every_row_comes_once_an_epoch(case, order, epochs):
     rows, batch_size = case
     batches = make(rows, batch_size, order)
     for _ in range(epochs):
-        for k, drawn in enumerate(zip(*[iter(list(batches.epoch()))] * 1, strict=True)):
-            assert len(drawn) == 1 and k < batches.steps
         whole = list(batches.epoch())
         for k, part in enumerate(rows):
             seen = np.concatenate([r for r, _, _ in rows_of(whole, k)])
@@ -168,7 +166,7 @@ def test_a_batch_without_weight_has_no_share():
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_replica_sees_the_same_batches_alone(order, weighted):
     rng = np.random.default_rng(1)
-    rows = [rng.permutation(40)[:size] for size in (19, 20, 18, 20)]
+    rows = [rng.permutation(40)[:size] for size in (19, 20, 19, 20)]
     weights = [rng.uniform(0.5, 2, len(part)) for part in rows] if weighted else None
     stacked = make(rows, 6, order, weights)
     own = [

@@ -17,6 +17,9 @@ __all__ = ["FullBatch", "Stop", "lbfgs", "newton", "random_search"]
 #: Newton's method keeps the Hessian, the square of this many numbers.
 MAX_NEWTON_PARAMS = 2_000
 
+#: Backward passes that are made together.
+HESSIAN_ROWS = 64
+
 #: Reports an iteration with its loss and θ; True asks to stop.
 Report = Callable[[float, Tensor], bool]
 
@@ -92,7 +95,7 @@ class FullBatch:
         return value, parameters.gradient
 
     def hessian(self, theta: Tensor) -> Tensor:
-        """All second derivatives, by a backward pass for each parameter."""
+        """All second derivatives, from a backward pass for each parameter."""
         parameters, program = self.step.parameters, self.program
         with torch.inference_mode(False), torch.enable_grad():
             flat = theta.clone().requires_grad_()
@@ -104,10 +107,14 @@ class FullBatch:
             if self.decay:
                 value = value + 0.5 * self.decay * flat[: parameters.n_penalised].square().sum()
             (gradient,) = torch.autograd.grad(value, flat, create_graph=True)
-            entries = gradient[: parameters.size]
-            rows_of_hessian = [torch.autograd.grad(e, flat, retain_graph=True)[0] for e in entries]
-            rows_of_hessian += [torch.zeros_like(flat)] * (len(flat) - parameters.size)
-        return torch.stack(rows_of_hessian)
+            directions = torch.eye(len(flat), dtype=flat.dtype, device=flat.device)
+            blocks = [
+                torch.autograd.grad(
+                    gradient, flat, block, is_grads_batched=True, retain_graph=True
+                )[0]
+                for block in directions.split(HESSIAN_ROWS)
+            ]
+        return torch.cat(blocks)
 
 
 def lbfgs(objective: FullBatch, *, tol: float, max_iter: int, max_fun: int, report: Report) -> Stop:
@@ -196,7 +203,7 @@ def newton(objective: FullBatch, *, tol: float, max_iter: int, report: Report) -
         while float(gradient.abs().max()) > tol:
             if n_iter == max_iter:
                 return Stop(theta, value, max(n_iter, 1), "max_epochs")
-            moved = _newton_step(objective, theta, value, gradient)
+            moved = _newton_step(objective, theta, value, gradient, tol)
             if moved is None:
                 return Stop(theta, value, max(n_iter, 1), "converged", "no further descent")
             theta, value, gradient = moved
@@ -211,15 +218,19 @@ def newton(objective: FullBatch, *, tol: float, max_iter: int, report: Report) -
 
 
 def _newton_step(
-    objective: FullBatch, theta: Tensor, value: float, gradient: Tensor
+    objective: FullBatch, theta: Tensor, value: float, gradient: Tensor, tol: float
 ) -> tuple[Tensor, float, Tensor] | None:
     """One step; None if rounding hides any further descent."""
     hessian = objective.hessian(theta).double()
     curvatures, directions = torch.linalg.eigh((hessian + hessian.T) / 2)
-    sizes = curvatures.abs()
-    # Directions without curvature do not change the function: moving along them is rounding.
-    flat = sizes <= 1e-12 * sizes.max()
-    parts = (directions.T @ gradient.double()) / sizes.masked_fill(flat, torch.inf)
+    slopes, sizes = directions.T @ gradient.double(), curvatures.abs()
+    largest = float(sizes.max()) or 1.0
+    # Along a direction without curvature the function falls as far as it is followed, or does not
+    # change, and then moving is rounding.
+    flat = sizes <= 1e-12 * largest
+    sizes[flat & (slopes.abs() > tol)] = largest
+    sizes[flat & (slopes.abs() <= tol)] = torch.inf
+    parts = slopes / sizes
     step = (directions @ parts).to(theta)
     slope = float(gradient @ step)
     length = 1.0

@@ -12,7 +12,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from types import BuiltinFunctionType
 from typing import Any
@@ -56,6 +56,10 @@ class TracedStep(Step):
     `torch.nn`, multiplies by masks that the caller fills. Its batch normalisation counts rows by
     their weights, if there are any, so that a weight equals repeated rows. Everything else that
     draws random numbers is refused.
+
+    The module is called when a program is made, and not at every step. If its operations depend on
+    data, as by an ``if``, or its results on more than its tensors and inputs, autograd is asked at
+    every step instead; hooks and counters of calls are not noticed.
 
     Parameters
     ----------
@@ -112,10 +116,10 @@ class TracedStep(Step):
         self.n_outputs = n_outputs
         self.amp = amp
         self.fallback_reason: str | None = None
-        self._stacks = True
+        self._stack_problem: str | None = None
         self._programs: dict[tuple[int, bool], Program] = {}
         with self._undisturbed():
-            found, _ = self._try(self._batch(min(2, len(example)), False))
+            found, _ = self._try(self._batch(2, False))
         self.drop_rates = tuple(rate for _, rate in found)
 
     def program(self, batch_size: int, *, weighted: bool) -> Program:
@@ -135,12 +139,14 @@ class TracedStep(Step):
         with torch.no_grad():
             if self.parameters.n_replicas == 1:
                 return call(tensors, inputs)
-            if self._stacks:
+            if self._stack_problem is None:
                 try:
-                    return torch.func.vmap(call, (0, None if shared else 0))(tensors, inputs)
-                except Exception:
-                    # What torch cannot stack still works alone, and other errors return below.
-                    self._stacks = False
+                    # Where functions may be replaced, torch takes no short cuts that vmap lacks.
+                    with _RowOperations(0, None, None):
+                        return torch.func.vmap(call, (0, None if shared else 0))(tensors, inputs)
+                except Exception as error:
+                    # What torch cannot stack may work alone, and another error will come again.
+                    self._stack_problem = _sentence(error)
             outputs = [
                 call({n: t[k] for n, t in tensors.items()}, inputs if shared else inputs[k])
                 for k in range(self.parameters.n_replicas)
@@ -200,7 +206,8 @@ class TracedStep(Step):
     def _try(self, batch: _Batch) -> tuple[_Masks, str | None]:
         """Shapes and rates of the masks, and why the module cannot be recorded, if so."""
         one = batch if self.parameters.n_replicas == 1 else batch.replica(0)
-        values, buffers = self.parameters.replica(0), replica_buffers(self, 0)
+        values = {n: v.detach().requires_grad_() for n, v in self.parameters.replica(0).items()}
+        buffers = replica_buffers(self, 0)
 
         def check() -> _Masks:
             self.module.train()
@@ -271,22 +278,28 @@ class TracedStep(Step):
         found, problem = self._try(batch)
         lead = batch.total.shape
         batch.masks = [batch.targets.new_ones(*lead, *shape) for shape, _ in found]
-        self.fallback_reason = (
-            None if problem is None else f"eager autograd at every step: {problem}"
-        )
-        ways = [True, False] if lead else [True]
-        for together in [] if problem else ways:
-            try:
-                program = self._record(batch, together)
-                self._compare(batch, program)
-            except _RandomOperation:
-                raise
-            except Exception as error:
-                way = "eager autograd at every step" if together is ways[-1] else "one by one"
-                self.fallback_reason = f"{way}: {_sentence(error)}"
-            else:
+        self.fallback_reason = None
+        if problem is None and lead and self._stack_problem is None:
+            program, self._stack_problem = self._attempt(batch, True)
+            if program is not None:
                 return program
+        if problem is None:
+            program, problem = self._attempt(batch, not lead)
+            if program is not None:
+                if lead:
+                    self.fallback_reason = f"one replica after another: {self._stack_problem}"
+                return program
+        self.fallback_reason = f"autograd at every step: {problem}"
         return self._eager(batch)
+
+    def _attempt(self, batch: _Batch, together: bool) -> tuple[Program | None, str | None]:
+        """A recorded program, or why there is none."""
+        try:
+            program = self._record(batch, together)
+            self._compare(batch, program)
+        except Exception as error:
+            return None, _sentence(error)
+        return program, None
 
     def _evaluate(
         self, batch: _Batch, together: bool
@@ -334,7 +347,7 @@ class TracedStep(Step):
         loss = rows.mean(-1) if batch.share is None else (rows * batch.share).sum(-1)
         if not loss.requires_grad:
             name = type(self.module).__name__
-            raise ValueError(f"the outputs of {name} do not depend on its parameters")
+            raise ValueError(f"what {name} returns does not depend on its parameters")
         # As a sum, each loss has the derivative 1; torch imports SymPy for derivatives it is given.
         found = torch.autograd.grad(loss.sum(), list(leaves.values()), allow_unused=True)
         pairs: list[tuple[Tensor | None, Tensor]] = [*zip(found, gradients.values(), strict=True)]
@@ -356,7 +369,10 @@ class TracedStep(Step):
             outputs.copy_(values[0])
             loss.copy_(values[1])
             for gradient, target in values[2]:
-                target.zero_() if gradient is None else target.copy_(gradient)
+                target.zero_()
+                if gradient is not None:
+                    # Gradients of some embeddings are sparse, and can be added but not copied.
+                    target.add_(gradient)
 
         return self._program(batch, outputs, loss, run)
 
@@ -368,14 +384,13 @@ class TracedStep(Step):
         if recorder.problem is not None:
             raise _NotRecordable(recorder.problem)
         weights = [] if batch.share is None else [batch.share, batch.total]
-        given = [self.parameters.theta, *self.buffers.values(), batch.inputs, batch.targets]
-        replay = _Replay(recorder.calls, [*given, *weights, *batch.masks])
-        run = replay.bind([outputs, loss], gradients)
+        given = [*self.buffers.values(), batch.inputs, batch.targets, *weights, *batch.masks]
+        replay = _Replay(recorder.calls, self.parameters.theta, given, [outputs, loss], gradients)
+        run = replay.bind()
         if batch.inputs.is_cuda:
             run = _captured(run)
-        return self._program(
-            batch, replay.tensor(_place(outputs)), replay.tensor(_place(loss)), run
-        )
+        outputs, loss = (replay.tensor(place) for place in replay.results)
+        return self._program(batch, outputs, loss, run)
 
     def _compare(self, batch: _Batch, program: Program) -> None:
         """Raise unless a replay equals autograd where the recording was not made."""
@@ -531,7 +546,8 @@ def _flat(tensors: list[Tensor]) -> Tensor:
 
 def _sentence(error: Exception) -> str:
     """What an error says, in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    name = "" if isinstance(error, _NotRecordable) else f"{type(error).__name__}: "
+    return name + " ".join(str(error).split())
 
 
 class _RandomOperation(ValueError):
@@ -666,22 +682,31 @@ def _alpha_drop(x: Tensor, mask: Tensor, rate: float) -> Tensor:
     return torch.where(mask > 0, x, low) * scale - scale * low * rate
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Place:
-    """What part of which memory a tensor is."""
+    """What part of which memory a tensor is; it begins ``start`` bytes from the storage's begin."""
 
-    storage: torch.UntypedStorage
+    storage: torch.UntypedStorage = field(compare=False)
     key: int
     dtype: torch.dtype
-    offset: int
+    start: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
 
+    def transposed(self) -> _Place:
+        """The transpose of a matrix, or of a stack of them."""
+        size, stride = self.size, self.stride
+        return replace(
+            self,
+            size=(*size[:-2], size[-1], size[-2]),
+            stride=(*stride[:-2], stride[-1], stride[-2]),
+        )
+
 
 def _place(tensor: Tensor) -> _Place:
-    storage, offset = tensor.untyped_storage(), int(tensor.storage_offset())
+    storage, start = tensor.untyped_storage(), int(tensor.storage_offset()) * tensor.itemsize
     size, stride = tuple(tensor.shape), tensor.stride()
-    return _Place(storage, storage.data_ptr(), tensor.dtype, offset, size, stride)
+    return _Place(storage, storage.data_ptr(), tensor.dtype, start, size, stride)
 
 
 def _map(tree: Any, kind: type, function: Callable[[Any], Any]) -> Any:
@@ -710,19 +735,29 @@ class _Call:
         self.args = _map(args, Tensor, _place)
         self.kwargs = _map(kwargs, Tensor, _place)
         results = result if isinstance(result, list | tuple) else [result]
-        self.results: list[_Place | None] = _map(results, Tensor, _place)
-        self.reads: list[_Place] = _leaves([self.args, self.kwargs], _Place)
-        self.writes: list[_Place] = [
-            place
-            for name, tree in _named(operation, self.args, self.kwargs).items()
-            if name in _written(operation)
-            for place in _leaves(tree, _Place)
-        ]
+        self.results: list[Any] = _map(results, Tensor, _place)
+
+    @property
+    def reads(self) -> list[_Place]:
+        """Arguments that are tensors."""
+        return _leaves([self.args, self.kwargs], _Place)
+
+    @property
+    def writes(self) -> list[_Place]:
+        """Arguments that are changed."""
+        named = _named(self.operation, self.args, self.kwargs)
+        return _leaves([named[name] for name in _written(self.operation)], _Place)
 
     @property
     def made(self) -> list[_Place]:
         """Results that are tensors."""
-        return [place for place in self.results if isinstance(place, _Place)]
+        return _leaves(self.results, _Place)
+
+    def move(self, function: Callable[[_Place], _Place]) -> None:
+        """Replace all places."""
+        self.args, self.kwargs, self.results = _map(
+            [self.args, self.kwargs, self.results], _Place, function
+        )
 
     @property
     def is_view(self) -> bool:
@@ -818,33 +853,48 @@ class _Replay:
     ----------
     calls : list of _Call
         What was recorded.
+    theta : Tensor
+        Parameters.
     given : list of Tensor
-        What may have changed until the next replay.
+        What else may have changed until the next replay.
+    results : list of Tensor
+        What is computed.
+    gradients : list of (Tensor or None, Tensor)
+        Gradients, and where they belong.
     """
 
-    def __init__(self, calls: list[_Call], given: list[Tensor]) -> None:
+    def __init__(
+        self,
+        calls: list[_Call],
+        theta: Tensor,
+        given: list[Tensor],
+        results: list[Tensor],
+        gradients: list[tuple[Tensor | None, Tensor]],
+    ) -> None:
         fresh = {p.key for call in calls if not (call.writes or call.is_view) for p in call.made}
-        self.calls = _changing(calls, {_place(tensor).key for tensor in given})
+        calls = _changing(calls, {_place(tensor).key for tensor in [theta, *given]})
+        self._same = _skip_identities(calls, fresh | {_place(theta).key})
+        found = [(None if g is None else self._place(g), target) for g, target in gradients]
+        self.results = [self._place(tensor) for tensor in results]
+        wanted = {p.key for p in [*self.results, *(g for g, _ in found if g is not None)]}
+        self.calls = _needed(calls, wanted)
         # Empty tensors are all at address 0.
         self._own = fresh & {p.key for call in self.calls for p in call.made} - {0}
         self._moved: dict[int, tuple[torch.UntypedStorage, int]] = {}
+        kept = {place.key for place in self.results}
+        self._rest = [(g, t) for g, t in found if g is None or not self._redirect(g, t, kept)]
+        self._share_memory(kept | {g.key for g, _ in self._rest if g is not None})
 
-    def bind(
-        self, results: list[Tensor], gradients: list[tuple[Tensor | None, Tensor]]
-    ) -> Callable[[], None]:
-        """A function that computes results in place, and gradients where they belong."""
-        kept = {_place(tensor).key for tensor in results}
-        rest = [pair for pair in gradients if not self._redirect(*pair, kept)]
-        kept |= {_place(gradient).key for gradient, _ in rest if gradient is not None}
-        self._share_memory(kept)
+    def bind(self) -> Callable[[], None]:
+        """A function that computes the results in place, and gradients where they belong."""
         ways = [self._candidates(call) for call in self.calls]
         with torch.inference_mode():
             operations = [_settled(candidates) for candidates in ways]
-        for gradient, target in rest:
+        for gradient, target in self._rest:
             if gradient is None:
                 operations.append(target.zero_)
             else:
-                operations.append(partial(target.copy_, self.tensor(_place(gradient))))
+                operations.append(partial(target.copy_, self.tensor(gradient)))
 
         def run() -> None:
             for operation in operations:
@@ -852,25 +902,39 @@ class _Replay:
 
         return run
 
+    def _place(self, tensor: Tensor) -> _Place:
+        return _resolved(_place(tensor), self._same)
+
     def tensor(self, place: _Place) -> Tensor:
         """A recorded tensor, where it is in a replay."""
-        storage, start = self._moved.get(place.key, (place.storage, 0))
+        storage, moved = self._moved.get(place.key, (place.storage, 0))
         empty = torch.empty(0, dtype=place.dtype, device=storage.device)
-        offset = place.offset + start // empty.itemsize
+        offset = (place.start + moved) // empty.itemsize
         return empty.set_(storage, offset, place.size, place.stride)
 
-    def _redirect(self, gradient: Tensor | None, target: Tensor, kept: set[int]) -> bool:
+    def _redirect(self, place: _Place, target: Tensor, kept: set[int]) -> bool:
         """Let the operation that makes a gradient write it where it belongs, if it can."""
-        if gradient is None:
-            return False
-        place, aim = _place(gradient), _place(target)
+        aim = _place(target)
         if (
             place.key not in self._own - kept - set(self._moved)
-            or (place.dtype, place.size, place.stride) != (aim.dtype, aim.size, aim.stride)
+            or (place.start, place.dtype, place.size) != (0, aim.dtype, aim.size)
             or place.storage.nbytes() != target.nbytes
         ):
             return False
-        self._moved[place.key] = aim.storage, aim.offset * target.itemsize
+        if place.stride != aim.stride and not self._transpose(place, aim):
+            return False
+        self._moved[place.key] = aim.storage, aim.start
+        return True
+
+    def _transpose(self, place: _Place, aim: _Place) -> bool:
+        """Let a product of matrices give its transpose, (AB)ᵀ = BᵀAᵀ, if nothing else reads it."""
+        if any(read.key == place.key for call in self.calls for read in call.reads):
+            return False
+        (call,) = (c for c in self.calls if any(p.key == place.key for p in c.made))
+        if call.name not in ("mm", "bmm") or call.results != [place.transposed()]:
+            return False
+        call.args = [matrix.transposed() for matrix in reversed(call.args)]
+        call.results = [replace(place, stride=aim.stride)]
         return True
 
     def _share_memory(self, kept: set[int]) -> None:
@@ -906,21 +970,22 @@ class _Replay:
             return [partial(targets[0].copy_, args[0])]
         if call.name == "relu":
             return [partial(torch.clamp_min, args[0], 0, out=targets[0])]
-        ways: list[Callable[[], Any]] = [partial(_copying, call.operation, args, kwargs, targets)]
-        found = _out_variant(call.operation)
+        copying = partial(_copying, call.operation, args, kwargs, targets)
+        variant, names, outs = _out_variant(call.operation)
+        if len(outs) != len(targets) or not all(isinstance(t, Tensor) for t in targets):
+            return [copying]
         if call.name.startswith("mkldnn_rnn_layer"):
-            found = None  # It keeps what its derivative needs only where autograd works.
-        if found is not None and None not in targets:
-            variant, names, outs = found
-            kwargs = {name: value for name, value in kwargs.items() if name in names}
-            ways.insert(
-                0, partial(variant, *args, **kwargs, **dict(zip(outs, targets, strict=True)))
-            )
-            function = getattr(torch, call.name, None)
-            if isinstance(function, BuiltinFunctionType):
-                # The same kernel, a microsecond sooner.
-                out = targets[0] if len(targets) == 1 else tuple(targets)
-                ways.insert(0, partial(function, *args, **kwargs, out=out))
+            return [copying]  # It keeps what its derivative needs only where autograd works.
+        kwargs = {name: value for name, value in kwargs.items() if name in names}
+        ways: list[Callable[[], Any]] = [
+            partial(variant, *args, **kwargs, **dict(zip(outs, targets, strict=True))),
+            copying,
+        ]
+        function = getattr(torch, call.name, None)
+        if isinstance(function, BuiltinFunctionType):
+            # The same kernel, a microsecond sooner.
+            out = targets[0] if len(targets) == 1 else tuple(targets)
+            ways.insert(0, partial(function, *args, **kwargs, out=out))
         return ways
 
 
@@ -939,8 +1004,46 @@ def _changing(calls: list[_Call], given: set[int]) -> list[_Call]:
     return kept
 
 
+def _resolved(place: _Place, same: Mapping[int, _Place]) -> _Place:
+    """Where a tensor is that may be the same as another."""
+    other = same.get(place.key)
+    if other is None:
+        return place
+    start = other.start + place.start
+    return replace(place, storage=other.storage, key=other.key, start=start)
+
+
+def _skip_identities(calls: list[_Call], steady: set[int]) -> dict[int, _Place]:
+    """Take out products with 1 and first powers, of which vmap and autograd make many."""
+    steady = steady - {place.key for call in calls for place in call.writes}
+    same: dict[int, _Place] = {}
+    for call in list(calls):
+        call.move(partial(_resolved, same=same))
+        if str(call.operation) in ("aten.mul.Scalar", "aten.pow.Tensor_Scalar"):
+            (source, number), (result,) = call.args, call.made
+            alike = (source.dtype, source.size, source.stride) == (
+                result.dtype,
+                result.size,
+                result.stride,
+            )
+            if number == 1 and alike and {source.key, result.key} <= steady:
+                same[result.key] = source
+                calls.remove(call)
+    return same
+
+
+def _needed(calls: list[_Call], wanted: set[int]) -> list[_Call]:
+    """The calls without which the wanted memory would not be the same."""
+    wanted, kept = set(wanted), []
+    for call in reversed(calls):
+        if call.writes or not call.made or any(place.key in wanted for place in call.made):
+            wanted.update(place.key for place in call.reads)
+            kept.append(call)
+    return kept[::-1]
+
+
 @cache
-def _out_variant(operation: Any) -> tuple[Any, frozenset[str], tuple[str, ...]] | None:
+def _out_variant(operation: Any) -> tuple[Any, frozenset[str], tuple[str, ...]]:
     """The overload that writes to given tensors, its other arguments, and the names of these."""
     packet, own = operation.overloadpacket, operation._schema
     made = {"dtype", "layout", "device", "pin_memory"}
@@ -953,16 +1056,16 @@ def _out_variant(operation: Any) -> tuple[Any, frozenset[str], tuple[str, ...]] 
             rest = [(a.name, str(a.type)) for a in arguments if not a.is_out]
             if rest == stripped and outs and len(outs) == len(own.returns):
                 return variant, frozenset(name for name, _ in rest), outs
-    return None
+    return None, frozenset(), ()
 
 
-def _copying(operation: Any, args: Any, kwargs: Any, targets: list[Tensor | None]) -> None:
+def _copying(operation: Any, args: Any, kwargs: Any, targets: list[Any]) -> None:
     """Execute an operation that cannot write to given tensors."""
     with torch.inference_mode(False), torch.enable_grad():
         result = operation(*args, **kwargs)
     results = result if isinstance(result, list | tuple) else [result]
     for target, value in zip(targets, results, strict=True):
-        if target is not None:
+        if isinstance(target, Tensor):
             target.copy_(value)
 
 

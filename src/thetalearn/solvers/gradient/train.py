@@ -121,8 +121,20 @@ class Validation(Protocol):
 class Watch(Protocol):
     """Follows the training of a single replica."""
 
+    def training_begins(self, trainer: Trainer) -> None:
+        """Before all; parameters, buffers and the optimizer's memory may be changed in place."""
+
     def epoch_begins(self) -> None:
         """Before an epoch."""
+
+    def batch_begins(self, batch: Batch) -> None:
+        """Before a step."""
+
+    def rate(self, rate: float) -> float:
+        """The learning rate to use instead of the schedule's."""
+
+    def gradient_ready(self, batch: Batch) -> None:
+        """Before an update; the gradient may be changed in place."""
 
     def batch_ended(self, batch: Batch, program: Program) -> None:
         """After a step."""
@@ -130,8 +142,8 @@ class Watch(Protocol):
     def epoch_ended(self, record: dict[str, float], step: Step) -> bool:
         """After an epoch; True stops."""
 
-    def rate(self, rate: float) -> float:
-        """The learning rate to use instead of the schedule's."""
+    def training_ended(self, trained: Trained) -> None:
+        """After all, unless there was an error; may change what is kept, and why it stopped."""
 
 
 @dataclass
@@ -282,9 +294,11 @@ class Trainer:
         penalties: list[Tensor] = []
         totals: list[tuple[float, ...]] = []
         full: Program | None = None
-        rates = self.rates()
+        rates = planned = self.rates()
         for i, batch in enumerate(self.batches.epoch()):
             program = self.step.program(batch.size, weighted=weighted)
+            if watch is not None:
+                watch.batch_begins(batch)
             self._load(batch, program)
             if self._masks is not None:
                 if full is None:
@@ -300,9 +314,11 @@ class Trainer:
                     self.penalty.add_gradient(batch.totals)
             if self._accumulated is None or self._gathered(batch, i):
                 if by_step:
-                    rates = self.rates()
+                    planned = self.rates()
+                rates = planned
                 if watch is not None:
-                    rates = [watch.rate(rates[0])]
+                    rates = [watch.rate(planned[0])]
+                    watch.gradient_ready(batch)
                 self._update(batch, rates)
             if watch is not None:
                 watch.batch_ended(batch, program)
@@ -320,10 +336,18 @@ class Trainer:
         mass = np.asarray(totals)
         table = torch.stack(losses).double().cpu().numpy().reshape(mass.shape)
         sums = (table * mass).sum(0) * self.settings.report_scale
+        added = np.zeros_like(mass)
         if penalties:
             # A batch's penalty is divided by its total weight, and enters the mean with it.
-            sums = sums + torch.stack(penalties).double().cpu().numpy().sum(0)
+            added = torch.stack(penalties).double().cpu().numpy()
+            sums = sums + added.sum(0)
+        self._parts = table, added, mass
         return (sums / mass.sum(0)).tolist()
+
+    def batch_losses(self) -> np.ndarray:
+        """What the mean loss of the last epoch is the mean of, by weight, (n_batches, K)."""
+        losses, penalties, mass = self._parts
+        return losses * self.settings.report_scale + penalties / mass
 
     def _gathered(self, batch: Batch, i: int) -> bool:
         """Add a batch's gradient to those before it; True when there are enough for an update."""
@@ -486,6 +510,8 @@ class _Run:
         self.results: dict[int, Trained] = {}
         self.live = [_Progress(k) for k in range(len(trainer.replicas))]
         self._by_score = trainer.settings.early_stopping and validation is not None
+        if watch is not None:
+            watch.training_begins(trainer)
         self._last = self._snapshot()
         self._best = self._snapshot()
 
@@ -500,6 +526,8 @@ class _Run:
             for k, progress in enumerate(self.live):
                 if progress.number not in self.results:
                     self._finish(k, "interrupted", self._best)
+        if self.watch is not None:
+            self.watch.training_ended(self.results[0])
         return [self.results[k] for k in range(n)]
 
     def _snapshot(self) -> tuple[Tensor, dict[str, Tensor]]:
