@@ -38,19 +38,18 @@ def exponent(widths, values):
     return np.polyfit(np.log(widths), np.log(values), 1)[0]
 
 
-def draw(seed, *sizes, spread=None):
-    """Weights N(0, 1), the later ones uniform; the book's hypotheses want the last ones bounded."""
+def draw(seed, *sizes, spread=(-1.5, 1.5)):
+    """Weights N(0, 1), the later ones uniform: the book wants those of the outputs bounded."""
     rng = np.random.RandomState(seed)
-    low, high = spread or (-1.5, 1.5)
     values = {}
     for i, shape in enumerate(pairwise(sizes)):
-        values[f"coefs.{i}"] = rng.uniform(low, high, shape) if i else rng.standard_normal(shape)
+        values[f"coefs.{i}"] = rng.uniform(*spread, shape) if i else rng.standard_normal(shape)
         values[f"intercepts.{i}"] = np.zeros(shape[1]) if i else rng.standard_normal(shape[1])
     return {name: torch.from_numpy(value) for name, value in values.items()}
 
 
-def draws(n_seeds, *sizes, spread=None):
-    return [draw(10_000 * sizes[1] + k, *sizes, spread=spread) for k in range(n_seeds)]
+def draws(n_seeds, *sizes, **spread):
+    return [draw(10_000 * sizes[1] + k, *sizes, **spread) for k in range(n_seeds)]
 
 
 def scaled_net(gamma, hidden, *, steps=1, rate=1.0, solver="gd", activation="tanh", **params):
@@ -72,21 +71,21 @@ def scaled_net(gamma, hidden, *, steps=1, rate=1.0, solver="gd", activation="tan
 class Trained:
     """Replicas of a network, one for each start, before and after a training."""
 
-    def __init__(self, starts, gamma, *, inputs=X, targets=Y, change=dict, **params):
+    def __init__(self, starts, gamma, *, rates=None, **params):
         weights = [starts[0][f"coefs.{i}"] for i in range(len(starts[0]) // 2)]
         hidden = tuple(weight.shape[1] for weight in weights[:-1])
         self.net = scaled_net(gamma, hidden, **params)
-        self.net._build_network(inputs.shape[1], 1)
-        settings = self.net._settings(len(targets), 1)
-        settings = replace(settings, rate_factors=settings.rate_factors | change())
-        every = np.arange(len(targets))
+        self.net._build_network(X.shape[1], 1)
+        settings = self.net._settings(len(X), 1)
+        settings = replace(settings, rate_factors=settings.rate_factors | (rates or {}))
+        every = np.arange(len(X))
         replicas = [
             self.net._replica(every, None, np.random.RandomState(k)) for k in range(len(starts))
         ]
         trained = train_replicas(
             lambda numbers: self.net._make_step([starts[k] for k in numbers], 1),
-            torch.from_numpy(inputs),
-            torch.from_numpy(targets)[:, None],
+            torch.from_numpy(X),
+            torch.from_numpy(Y)[:, None],
             replicas,
             settings,
         )
@@ -190,14 +189,14 @@ def test_one_step_of_descent_has_the_scales_and_rates_of_the_law(
     rng = np.random.default_rng(1)
     inputs, targets = rng.standard_normal((7, 3)), rng.standard_normal((7, n_outputs))
     coefs, intercepts = weights_for(hidden, n_outputs)
-    params = dict(scaled_net(gamma, hidden, rate=0.3, warm_start=True).get_params())
+    params = scaled_net(gamma, hidden, rate=0.3, warm_start=True).get_params()
     del params["hidden_layer_sizes"]
     net = MLPRegressor.from_weights(coefs, intercepts, **params)
 
     gammas = np.broadcast_to(np.float64(gamma), len(hidden))
     leaves = [torch.tensor(value, requires_grad=True) for value in (*coefs, *intercepts)]
     m = by_hand(torch.from_numpy(inputs), leaves[: len(coefs)], leaves[len(coefs) :], gammas)
-    np.testing.assert_allclose(net.predict(inputs).reshape(m.shape), m.detach(), atol=1e-13)
+    np.testing.assert_allclose(net.predict(inputs).reshape(m.shape), m.detach(), rtol=0, atol=1e-12)
 
     net.fit(inputs, targets if n_outputs > 1 else targets[:, 0])
     loss = (m - torch.from_numpy(targets)).square().sum(1).mean() / 2
@@ -206,7 +205,7 @@ def test_one_step_of_descent_has_the_scales_and_rates_of_the_law(
         net.coefs_ + net.intercepts_, coefs + intercepts, slopes, rates + bias_rates, strict=True
     )
     for after, before, slope, rate in moved:
-        np.testing.assert_allclose(after, before - 0.3 * rate * slope.numpy(), atol=1e-12)
+        np.testing.assert_allclose(after, before - 0.3 * rate * slope.numpy(), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 0.75, 1.0])
@@ -232,7 +231,7 @@ def test_sgd_makes_one_step_a_minibatch_with_the_mean_over_its_rows(gamma):
             for value, rate, slope in zip(leaves, rates, slopes, strict=True)
         ]
     for after, expected in zip(net.coefs_ + net.intercepts_, values, strict=True):
-        np.testing.assert_allclose(after, expected, atol=1e-12)
+        np.testing.assert_allclose(after, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 0.7, 0.9, 1.0])
@@ -325,7 +324,7 @@ def test_classifiers_scale_their_logits_in_the_same_way():
     rates = [8**-0.5, 8**-0.5, 8**-0.5, 1 / 8]
     moved = zip(after.coefs_ + after.intercepts_, leaves, slopes, rates, strict=True)
     for value, leaf, slope, rate in moved:
-        np.testing.assert_allclose(value, (leaf - 0.5 * rate * slope).detach(), atol=1e-12)
+        np.testing.assert_allclose(value, (leaf - 0.5 * rate * slope).detach(), rtol=0, atol=1e-12)
 
 
 def test_kernel_separates_opposite_inputs_through_the_biases_alone():
@@ -578,7 +577,7 @@ def test_two_layer_rates_keep_every_layer_and_bias_moving():
 def test_equal_rates_freeze_the_middle_of_two_layers():
     # The gradient by W_2 is of order 1 / N², and there are N steps in a unit of time.
     widths, alike = (32, 128), {f"coefs.{i}": 1.0 for i in range(3)}
-    law, nets = two_layers(128), [two_layers(width, change=lambda: alike) for width in widths]
+    law, nets = two_layers(128), [two_layers(width, rates=alike) for width in widths]
     moves = [net.movement("coefs.1") for net in nets]
     assert abs(exponent(widths, moves) + 1) < 0.2
     assert law.movement("coefs.1") > 20 * moves[-1]

@@ -359,7 +359,7 @@ class GradientEstimator(ThetaEstimator):
         self._finish_minibatch(trained, monitor, len(rows), incremental)
 
     def _memory(self, settings: Settings) -> dict[str, Any] | None:
-        """What the last partial_fit left for the next, as far as its parameters still ask for it."""
+        """What the last partial_fit left for the next, as far as parameters still ask for it."""
         state = getattr(self, "_state", None)
         if state is None:
             return None
@@ -500,14 +500,13 @@ class GradientEstimator(ThetaEstimator):
 
     def _raise_divergence(self, epoch: int) -> None:
         where = f"epoch {epoch} (solver={self.solver!r}"
-        remedy = "scale the columns of X (StandardScaler) and the targets"
+        scaling = "scale the columns of X (StandardScaler)"
+        remedy = f"{scaling} and the targets"
         if self.solver in FULL_BATCH:
             where = f"iteration {epoch} (solver={self.solver!r}"
         else:
             where += f", learning_rate_init={self.learning_rate_init!r}"
-            remedy = (
-                "lower learning_rate_init, scale the columns of X (StandardScaler), or set clip_norm"
-            )
+            remedy = f"lower learning_rate_init, {scaling}, or set clip_norm"
         raise DivergenceError(
             f"the loss of {type(self).__name__} became NaN or infinite in {where}): {remedy}. The "
             "estimator keeps the last finite parameters"

@@ -56,7 +56,7 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
         ``predict(return_std=True)``); one of their classes with parameters, such as
         ``Pinball(quantile=0.9)``, from ``thetalearn.objectives.losses``; or a function of
         predictions and targets (n, m) that gives the losses of the rows (n,). Losses of several
-        targets are added; what is reported is their mean over the targets.
+        targets are added; what is reported is their mean over the targets, but for "poisson".
     hidden_layer_sizes : int or sequence of int, default=(100,)
         Width > 0 of each hidden layer; () makes a linear model.
     activation : str, Activation or callable, or a sequence of these, default="relu"
@@ -194,7 +194,8 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
     t_ : int
         Rows seen in all.
     converged_ : bool
-        Whether a stopping rule ended the last fit, rather than ``max_iter``.
+        Whether a stopping rule ended the last fit, rather than ``max_iter``; or a schedule that is
+        planned to the last epoch, "cosine" or "one_cycle".
     n_layers_ : int
         Number of layers, counting the inputs and the outputs.
     n_outputs_ : int
@@ -397,6 +398,10 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
         """Train for one epoch on the rows given, going on from what is fitted.
+
+        The memory of the optimizer and the learning rate go on from call to call; a schedule with
+        an end is that of ``max_iter`` calls. After ``fit`` the optimizer starts at rest. Rows are
+        shuffled anew in every call, where scikit-learn repeats the order of the first.
 
         Parameters
         ----------
@@ -696,7 +701,8 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
     t_ : int
         Rows seen in all.
     converged_ : bool
-        Whether a stopping rule ended the last fit, rather than ``max_iter``.
+        Whether a stopping rule ended the last fit, rather than ``max_iter``; or a schedule that is
+        planned to the last epoch, "cosine" or "one_cycle".
     n_layers_ : int
         Number of layers, counting the inputs and the outputs.
     n_outputs_ : int
@@ -897,6 +903,10 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         classes: ArrayLike | None = None,
     ) -> Self:
         """Train for one epoch on the rows given, going on from what is fitted.
+
+        The memory of the optimizer and the learning rate go on from call to call; a schedule with
+        an end is that of ``max_iter`` calls. After ``fit`` the optimizer starts at rest. Rows are
+        shuffled anew in every call, where scikit-learn repeats the order of the first.
 
         Parameters
         ----------

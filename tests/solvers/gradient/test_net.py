@@ -56,6 +56,7 @@ from thetalearn import MLPClassifier, MLPRegressor
 from thetalearn._sklearn_compat import HAS_CALLBACKS
 from thetalearn.exceptions import ConvergenceWarning, DivergenceError
 from thetalearn.solvers.gradient.net import CallbackWatch, Net
+from thetalearn.solvers.gradient.train import Trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::thetalearn.exceptions.ConvergenceWarning",
@@ -400,6 +401,25 @@ def test_any_hook_may_stop_and_the_newest_weights_are_kept(hook, epochs):
     )
 
 
+def test_an_interruption_is_still_one(monkeypatch):
+    updates = []
+    update = Trainer._update
+
+    def interrupted(*args):
+        updates.append(args)
+        if len(updates) == 5:
+            raise KeyboardInterrupt
+        update(*args)
+
+    monkeypatch.setattr(Trainer, "_update", interrupted)
+    model = regressor(Weights(), Events(), max_iter=9)
+    with pytest.warns(ConvergenceWarning, match="was interrupted after 1 epochs"):
+        model.fit(X, Y)
+    assert not model.converged_
+    assert callback(model, "Events").names_[-1] == "on_train_end"
+    assert np.array_equal(callback(model, "Weights").epochs_[0], weights_in(model.net_))
+
+
 def test_divergence_is_reported_after_the_callbacks_have_ended():
     files = []
 
@@ -465,6 +485,21 @@ def test_checkpoint_writes_to_the_users_file_and_formats_names(tmp_path):
     regressor(*callbacks, max_iter=3).fit(X, Y)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.pt", "2.pt", "3.pt"]
     assert stream.tell() > 0
+
+
+def test_a_net_may_be_pickled_on_the_way(tmp_path):
+    save = Checkpoint(
+        None,
+        f_params=None,
+        f_optimizer=None,
+        f_criterion=None,
+        f_history=None,
+        f_pickle=str(tmp_path / "{last_epoch[epoch]}.pickle"),
+    )
+    model = regressor(save, LRScheduler("StepLR", step_size=1), solver="adam").fit(X, Y)
+    last = pickle.loads((tmp_path / "4.pickle").read_bytes())
+    assert np.array_equal(last.predict(X), model.predict(X))
+    assert last.history[:, "train_loss"] == model.net_.history[:, "train_loss"]
 
 
 def test_checkpoint_of_what_is_not_measured_is_an_error(tmp_path):
@@ -1212,13 +1247,13 @@ def nets():
 NETS = {name: case for name, *case in nets()}
 
 
-@pytest.mark.parametrize("listens", [False, True])
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    ("name", "listens"),
+    [(name, listens) for name in NETS for listens in (False, True)[: 2 - (name == "full batch")]],
+)
 def test_the_net_predicts_what_the_estimator_does(name, listens):
     model, rows, y = NETS[name]
     model = clone(model).set_params(alpha=0.0)
-    if listens and model.solver == "lbfgs":
-        pytest.skip("takes no callbacks")
     model.set_params(callbacks=[Events()] if listens else None).fit(rows, y)
     net = model.net_
     assert np.array_equal(net.predict(rows), model.predict(rows))

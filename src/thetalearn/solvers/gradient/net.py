@@ -173,16 +173,18 @@ class EngineOptimizer(torch.optim.Optimizer):
         self._updater: Updater | None = None
         self._memory: list[dict[str, Tensor]] = []
 
-    def attach(self, updater: Updater | None, parameters: Parameters | None = None) -> None:
-        """Show the memory of an updater, or of none."""
-        self._updater, self._memory = updater, []
-        if updater is not None and parameters is not None:
-            views = {name: parameters.views(flat) for name, flat in updater.tensors.items()}
-            self._memory = [
-                {name: view[parameter] for name, view in views.items()}
-                for parameter in parameters.shapes
-            ]
-        self._show()
+    def attach(self, updater: Updater, parameters: Parameters, names: Sequence[str]) -> None:
+        """Show the memory of an updater; the names are those of this optimizer's parameters."""
+        views = {name: parameters.views(flat) for name, flat in updater.tensors.items()}
+        self._updater = updater
+        self._memory = [
+            {name: view[own] for name, view in views.items() if own in view} for own in names
+        ]
+
+    def detach(self) -> None:
+        """Let go of the engine."""
+        self._updater, self._memory = None, []
+        self.state.clear()
 
     def _shown(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
@@ -431,7 +433,7 @@ class Net(NeuralNet):
         """Give the module memory of its own, small enough to be pickled."""
         for _, own in named_tensors(self.module_):
             own.data, own.grad = own.detach().clone(), None
-        self.optimizer_.attach(None)
+        self.optimizer_.detach()
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -659,7 +661,8 @@ class CallbackWatch:
         """Call on_train_begin."""
         self.trainer, net = trainer, self.net
         net.batch_size = trainer.settings.batch_size
-        net.optimizer_.attach(trainer.updater, trainer.step.parameters)
+        names = [name for name, _ in net.get_all_learnable_params()]
+        net.optimizer_.attach(trainer.updater, trainer.step.parameters, names)
         self._notify("on_train_begin", X=self._data.X, y=self._data.y)
         # torch's schedulers warn of an optimizer that has not stepped before them.
         net.optimizer_.step()

@@ -66,9 +66,13 @@ class Schedule(ABC):
     ----------
     by_step : bool
         Whether the rate must be asked for before every update, rather than before every epoch.
+    ends : bool
+        Whether the rate is planned to the last epoch, so that reaching it is the end of the
+        training rather than a lack of epochs.
     """
 
     by_step: ClassVar[bool]
+    ends: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, n_replicas: int) -> Pace:
@@ -323,6 +327,7 @@ class Cosine(TimedSchedule):
     warmup: float = 0.0
     final: float = 0.0
     by_step: ClassVar[bool] = True
+    ends: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         epochs = isinstance(self.warmup, Integral)
@@ -378,6 +383,7 @@ class OneCycle(TimedSchedule):
     initial_divisor: float = 25.0
     final_divisor: float = 1e4
     by_step: ClassVar[bool] = True
+    ends: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check("warmup", self.warmup, lambda w: 0 < w < 1, "in (0, 1)")

@@ -598,7 +598,7 @@ class _Run:
             else:
                 self._finish(k, "converged", kept)
         if progress.number not in self.results and len(progress.records) >= replica.max_epochs:
-            self._finish(k, "max_epochs", kept)
+            self._finish(k, "converged" if settings.schedule.ends else "max_epochs", kept)
 
     def _finish(self, k: int, reason: str, kept: tuple[Tensor, dict[str, Tensor]]) -> None:
         """Note the result of a replica."""
