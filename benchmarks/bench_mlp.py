@@ -241,9 +241,7 @@ def time_fits(case: Case, chosen: Options) -> tuple[Race, dict[str, str]]:
     compared = (OURS, SKLEARN, TORCH)
     first = {way: half_square(ways[way][1](1), data) for way in compared}
     assert max(first.values()) / min(first.values()) < 1 + CLOSE, first
-    timed = race(
-        {way: partial(fit, case.epochs_of(way)) for way, (_, fit) in ways.items()}, chosen
-    )
+    timed = race({way: partial(fit, case.epochs_of(way)) for way, (_, fit) in ways.items()}, chosen)
     losses = {way: half_square(predict, data) for way, predict in timed.results.items()}
     last = [losses[way] for way in compared]
     assert max(last) / min(last) < 1 + NEAR, losses

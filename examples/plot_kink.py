@@ -59,7 +59,7 @@ N_TERMS = 40
 #: The network's names, and how it normalises.
 NETS = {"network, batch norm": "batch", "network": None}
 #: What batch normalisation learns.
-LEARNED = ("scale", "shift")
+LEARNED = ("weight", "bias")
 #: Share of a jump by which the partial sums of a Fourier series overshoot it (Wilbraham, Gibbs),
 #: (2/pi * Si(pi) - 1) / 2.
 GIBBS = 0.0894898722360836
@@ -314,7 +314,7 @@ def models_3d(epochs: int = EPOCHS) -> dict[str, object]:
     """Bases and networks for three inputs."""
     unit = {"domain": (0, 1)}
     graded = (np.arange(1, 7) / 7) ** 1.5
-    at_jump = np.r_[0.25**1.5, [0.5] * 4, 0.75]
+    at_jump = [0.18, *[0.5] * 4, 0.75]
     random = {"gamma": GAMMA, "random_state": 0}
     return {
         "Chebyshev, tensor": ChebyshevRegressor(9, product="tensor", **unit),
@@ -483,6 +483,35 @@ def print_fits() -> None:
     )
 
 
+def print_networks(line: dict[str, Timed], solid: dict[str, Timed]) -> None:
+    """Print how networks do beside the bases, in one dimension and in three."""
+    x = column(GRID)
+    rows = []
+    for name, fit in line.items():
+        errors = [f"{error:.1e}" for error in squared_errors(fit.model, x, target(GRID))]
+        over, under = overshoots(fit.model)
+        shares = (f"{100 * under:.2f} %", f"{100 * over:.2f} %")
+        rows.append((name, f"{fit.n_parameters:,}", *errors, *shares, f"{fit.seconds:.2f}"))
+    header = ("model", "parameters", "MSE", "near", "away", "before", "after", "seconds")
+    print_table(
+        f"One dimension: mean squared errors, near the jump (|x - 1/2| < {DISTANCE}) and away.\n"
+        f"By its batches of {BATCH} alone, batch normalisation makes an error of {blur(BATCH):.1e}",
+        header,
+        rows,
+    )
+    X = cube(100_000, 1)
+    y = target_3d(X)
+    rows = []
+    for name, fit in solid.items():
+        errors = [f"{error:.1e}" for error in squared_errors(fit.model, X, y)]
+        rows.append((name, f"{fit.n_parameters:,}", *errors, f"{fit.seconds:.2f}"))
+    print_table(
+        f"Three dimensions, {len(GRID):,} rows: mean squared errors at other points",
+        (*header[:5], header[-1]),
+        rows,
+    )
+
+
 def print_polynomials() -> None:
     """Print what is wrong with monomials and with equispaced nodes."""
     pairs = [
@@ -516,6 +545,13 @@ def print_polynomials() -> None:
 # -----------
 
 PALE = "#7db4e0"
+NET_COLOURS = {"network, batch norm": "#e6a01a", "network": "#7b3fa0"}
+SLICE_COLOURS = {
+    "Chebyshev, hyperbolic": COLOURS["Chebyshev"],
+    "network 64, batch norm": NET_COLOURS["network, batch norm"],
+    "network 64, no norm": NET_COLOURS["network"],
+    "B-spline, knot repeated": COLOURS["B-spline, knot repeated"],
+}
 STYLE = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
@@ -643,12 +679,82 @@ def draw_polynomials() -> plt.Figure:
     return figure
 
 
-def main(output: Path | None = None) -> None:
-    """Print the tables and draw the figures; with ``output``, save them into that folder."""
+def draw_line(ax, line: dict[str, Timed]) -> None:
+    """Draw the networks near the jump."""
+    x = np.linspace(0.38, 0.62, 2400)
+    for name in ("Chebyshev", *NETS):
+        y = line[name].model.predict(column(x))
+        ax.plot(x, y, color=NET_COLOURS.get(name) or COLOURS[name], label=name)
+    for k, piece in enumerate((x[x < 0.5], x[x > 0.5])):
+        label = None if k else "function"
+        ax.plot(piece, target(piece), "--", color="black", linewidth=0.9, label=label)
+    ax.set(title="One dimension", xlabel="x", ylabel="y")
+    ax.legend(loc="upper left")
+
+
+def draw_training(ax, fit: Timed) -> None:
+    """Draw the losses and the learning rate of the lecture's network."""
+    kept = ("iteration", "loss", "validation_loss", "learning_rate")
+    history = [{name: record[name] for name in kept} for record in fit.model.history_]
+    display = TrainingDisplay(history=history, step_name="epoch").plot(ax)
+    display.ax_.axhline(blur(BATCH), color="#999999", linewidth=1, linestyle="--")
+    display.ax_.legend(loc="upper right", labels=["loss", "validation loss", "blur by batches"])
+    display.ax_.set_title("Training with batch normalisation")
+
+
+def draw_slice(ax, solid: dict[str, Timed]) -> None:
+    """Draw fits in three dimensions along the first input."""
+    x = np.linspace(0.3, 0.7, 2000)
+    X = np.column_stack([x, np.full((len(x), 2), 0.7)])
+    for name, colour in SLICE_COLOURS.items():
+        ax.plot(x, solid[name].model.predict(X), color=colour, label=name)
+    for k, piece in enumerate((X[x < 0.5], X[x > 0.5])):
+        label = None if k else "function"
+        ax.plot(piece[:, 0], target_3d(piece), "--", color="black", linewidth=0.9, label=label)
+    ax.set(title="Three dimensions, at $x_2 = x_3 = 0.7$", xlabel="$x_1$", ylabel="y")
+    ax.legend(loc="upper left")
+
+
+def draw_errors(ax, solid: dict[str, Timed]) -> None:
+    """Draw the errors in three dimensions, the best model above."""
+    X = cube(100_000, 1)
+    y = target_3d(X)
+    errors = {name: squared_errors(fit.model, X, y) for name, fit in solid.items()}
+    names = sorted(errors, key=lambda name: -errors[name][0])
+    for which, label, marker in ((1, "near the jump", "o"), (2, "away from it", "s")):
+        values = [errors[name][which] for name in names]
+        colour = COLOURS["B-spline"] if which == 1 else COLOURS["Chebyshev"]
+        ax.plot(values, range(len(names)), marker, markersize=6, color=colour, label=label)
+    ax.set_yticks(range(len(names)), [f"{n}  ({solid[n].seconds:.1f} s)" for n in names])
+    ax.set(xscale="log", xlabel="mean squared error", title="Three dimensions, by total error")
+    ax.legend(loc="upper left")
+
+
+def draw_networks(line: dict[str, Timed], solid: dict[str, Timed]) -> plt.Figure:
+    """The figure about networks."""
+    figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
+    draw_line(axes[0, 0], line)
+    draw_training(axes[0, 1], line["network, batch norm"])
+    draw_slice(axes[1, 0], solid)
+    draw_errors(axes[1, 1], solid)
+    return figure
+
+
+def main(output: Path | None = None, epochs: int = EPOCHS) -> None:
+    """Print the tables and draw the figures; with ``output``, save them into that folder.
+
+    ``epochs`` limits the training of the networks.
+    """
     print_fits()
+    line, solid = on_the_line(epochs), in_the_cube(models_3d(epochs))
+    print_networks(line, solid)
     print_polynomials()
     with plt.rc_context(STYLE):
-        figures = {"kink.png": draw_jump(), "polynomials.png": draw_polynomials()}
+        figures = {
+            "kink.png": draw_jump(),
+            "kink_network.png": draw_networks(line, solid),
+            "polynomials.png": draw_polynomials(),
+        }
         if output is None:
             plt.show()
             return
@@ -661,6 +767,6 @@ def main(output: Path | None = None) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Four bases at a jump.")
+    parser = argparse.ArgumentParser(description="Four bases and a network at a jump.")
     parser.add_argument("--output", type=Path, metavar="DIR", help="save the figures there")
     main(parser.parse_args().output)

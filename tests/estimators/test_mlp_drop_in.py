@@ -90,7 +90,7 @@ def assert_same(ours, theirs, inputs=X, *, but=(), close=CLOSE):
                 np.testing.assert_allclose(one, other, **close, err_msg=name)
         elif expected is None or isinstance(expected, str | int):
             assert own == expected, name
-        elif name == "classes_":
+        elif name in ("classes_", "feature_names_in_"):
             np.testing.assert_array_equal(own, expected)
         else:
             np.testing.assert_allclose(own, expected, **close, err_msg=name)
@@ -99,8 +99,11 @@ def assert_same(ours, theirs, inputs=X, *, but=(), close=CLOSE):
             own, expected = getattr(ours, method)(inputs), getattr(theirs, method)(inputs)
             np.testing.assert_allclose(own, expected, **close, err_msg=method)
     own, expected = ours.predict(inputs), theirs.predict(inputs)
-    assert own.shape == expected.shape and own.dtype == expected.dtype
+    if sp.issparse(expected):  # theirs answers labels in a sparse matrix with such a one
+        expected = expected.toarray()
+    assert own.shape == expected.shape
     if own.dtype.kind == "f":
+        assert own.dtype == expected.dtype
         np.testing.assert_allclose(own, expected, **close)
     else:
         np.testing.assert_array_equal(own, expected)
@@ -245,7 +248,7 @@ def test_early_stopping(kind, y):
     ours, _ = assert_same_fit(kind, y, **options, max_iter=40)
     assert ours.best_loss_ is None
     assert ours.best_validation_score_ == max(ours.validation_scores_)
-    assert_same_fit(kind, y, weight=WEIGHT, batch_size=N, **options)
+    assert_same_fit(kind, y, weight=WEIGHT, batch_size=66, **options)
 
 
 def test_early_stopping_of_classes_too_rare_to_be_stratified():
@@ -313,7 +316,7 @@ def test_warm_start_with_early_stopping():
 @stochastic
 def test_the_first_partial_fit(kind, y, solver):
     ours, theirs = pair(kind, solver=solver)
-    options = {"classes": np.arange(3)[: y.max() + 1 if y.ndim == 1 else 3]}
+    options = {"classes": np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y)}
     options = options if kind == "classifier" else {}
     ours.partial_fit(X, y, **options)
     theirs.partial_fit(X, y, **options)
@@ -376,7 +379,8 @@ def test_single_precision(kind, y, solver):
 def test_labels(names):
     y = BINARY if len(names) == 2 else CLASSES
     assert_same_fit("classifier", np.asarray(names)[y], max_iter=5)
-    assert_same_fit("classifier", np.asarray(names, dtype=object)[y], max_iter=5)
+    if isinstance(names[0], str):
+        assert_same_fit("classifier", np.asarray(names, dtype=object)[y], max_iter=5)
 
 
 def test_kinds_of_targets():
@@ -458,14 +462,15 @@ def test_every_fitted_attribute_exists(kind, solver, early_stopping):
     frame = pd.DataFrame(X, columns=list("abcd"))
     fit(ours, frame, BINARY)
     fit(theirs, frame, BINARY)
-    assert set(fitted_names(theirs)) <= {name for name in dir(ours) if hasattr(ours, name)}
+    assert all(hasattr(ours, name) for name in fitted_names(theirs))
 
 
-def test_partial_fit_is_absent_where_theirs_is():
-    for solver in ("lbfgs", "sgd", "adam"):
-        for kind in PAIRS:
-            ours, theirs = pair(kind, solver=solver)
-            assert hasattr(ours, "partial_fit") == hasattr(theirs, "partial_fit")
+@solvers
+def test_partial_fit_is_absent_where_theirs_is(solver):
+    ours, theirs = pair("classifier", solver=solver)
+    assert hasattr(ours, "partial_fit") == hasattr(theirs, "partial_fit")
+    # scikit-learn forgets to ask for its regressor.
+    assert hasattr(pair("regressor", solver=solver)[0], "partial_fit") == (solver != "lbfgs")
 
 
 def values_of_examples(docstring):

@@ -492,18 +492,18 @@ def test_wide_networks_follow_the_linear_flow_of_the_limiting_kernel(gamma):
     # With N steps a unit of time. From its own start, a network differs by the fluctuation of its
     # kernel, N^(-1/2), and its drift, N^(2γ-2); on other inputs it follows the kernel predictor.
     time, every = 2.0, np.concatenate([X, BETWEEN])
-    widths = (64, 256) if gamma == 0.5 else (64, 512)
+    widths = (32, 256) if gamma == 0.5 else (64, 512)
     errors, others = [], []
     for width in widths:
-        starts = draws(20, 2, width, 1)
+        starts = draws(40, 2, width, 1)
         trained = Trained(starts, gamma, steps=int(time * width), activation="erf")
         begin, end = (trained.outputs(v, every) for v in (trained.before, trained.after))
         error = end - linear_flow(begin, time, BETWEEN)
         errors.append(math.sqrt(np.mean(error[:, : len(X)] ** 2)))
         others.append(math.sqrt(np.mean(error[:, len(X) :] ** 2)))
         assert np.abs(end - begin).mean() > 0.3
-    assert abs(exponent(widths, errors) + 1 / 2) < 0.15
-    assert abs(exponent(widths, others) + 1 / 2) < 0.15
+    assert abs(exponent(widths, errors) + 1 / 2) < 0.2
+    assert abs(exponent(widths, others) + 1 / 2) < 0.2
     assert max(errors[-1], others[-1]) < 0.03
 
 
@@ -513,7 +513,7 @@ def test_stochastic_descent_follows_the_linear_flow_too():
     time, widths, errors = 2.0, (48, 192, 768), []
     for width in widths:
         trained = Trained(
-            draws(20, 2, width, 1),
+            draws(40, 2, width, 1),
             0.5,
             steps=int(time * width) // len(X),
             activation="erf",
@@ -524,7 +524,7 @@ def test_stochastic_descent_follows_the_linear_flow_too():
         )
         begin, end = (trained.outputs(v) for v in (trained.before, trained.after))
         errors.append(math.sqrt(np.mean((end - linear_flow(begin, time)) ** 2)))
-    assert abs(exponent(widths, errors) + 1 / 2) < 0.15
+    assert abs(exponent(widths, errors) + 1 / 2) < 0.2
 
 
 @pytest.mark.slow
@@ -547,9 +547,9 @@ def test_stochastic_descent_fluctuates_about_the_mean_field_by_one_over_root_n()
 
 def test_momentum_runs_through_time_faster_by_one_over_one_minus_mu():
     # Velocities forget within 1 / (1 - μ) steps, a time of order 1 / N: so is the difference.
-    differences, widths = [], (32, 128)
+    differences, widths = [], (64, 256)
     for width in widths:
-        starts = draws(5, 2, width, 1)
+        starts = draws(20, 2, width, 1)
         plain = Trained(starts, 0.5, steps=width)
         ball = Trained(starts, 0.5, steps=width, rate=0.2, solver="heavy_ball", momentum=0.8)
         differences.append(np.abs(plain.outputs(plain.after) - ball.outputs(ball.after)).mean())

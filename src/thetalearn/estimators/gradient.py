@@ -34,7 +34,8 @@ from ..solvers.gradient.optimizers import Optimizer, make_optimizer
 from ..solvers.gradient.parameters import Parameters
 from ..solvers.gradient.schedules import Schedule, make_schedule
 from ..solvers.gradient.step import Program, Step
-from ..solvers.gradient.train import Replica, Settings, Trained, Trainer, train
+from ..solvers.gradient.train import train
+from ..solvers.gradient.trainer import Replica, Settings, Trained, Trainer
 
 if TYPE_CHECKING:
     from ..solvers.gradient.net import Net, Task

@@ -134,10 +134,13 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
         biases too; with ``width_scaling`` it is "normal", N(0, 1). `from_weights` starts from
         given ones.
     width_scaling : float, sequence of float or None, default=None
-        Exponents γ in [1/2, 1] of one or two hidden layers of width N: layers are divided by
-        :math:`N^\gamma`, and learning rates follow, :math:`\eta / N^{2(1-\gamma)}` for one hidden
-        layer. γ = 1/2 is the regime of the neural tangent kernel, γ = 1 the mean field. For "gd",
-        "sgd", "heavy_ball" and "nesterov".
+        Exponents γ in [1/2, 1] of one or two hidden layers of width N: sums over a layer are
+        divided by :math:`N^\gamma`, and learning rates follow, :math:`\eta / N^{2(1-\gamma)}` for
+        one hidden layer. γ = 1/2 is the neural tangent kernel, γ = 1 the mean field. A step takes
+        the time η / N: with ``learning_rate_init`` in proportion to N, as many steps reach the
+        same time.
+        Set ``alpha`` and ``tol`` to 0. For "gd", "sgd", "heavy_ball" and "nesterov", without
+        normalization and residual.
     l1_ratio : float, default=0.0
         Share in [0, 1] of the l1 norm in the penalty,
         :math:`\alpha (\rho \|W\|_1 + (1 - \rho) \|W\|^2 / 2)`. It is met by a proximal step, which
@@ -639,10 +642,13 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         biases too; with ``width_scaling`` it is "normal", N(0, 1). `from_weights` starts from
         given ones.
     width_scaling : float, sequence of float or None, default=None
-        Exponents γ in [1/2, 1] of one or two hidden layers of width N: layers are divided by
-        :math:`N^\gamma`, and learning rates follow, :math:`\eta / N^{2(1-\gamma)}` for one hidden
-        layer. γ = 1/2 is the regime of the neural tangent kernel, γ = 1 the mean field. For "gd",
-        "sgd", "heavy_ball" and "nesterov".
+        Exponents γ in [1/2, 1] of one or two hidden layers of width N: sums over a layer are
+        divided by :math:`N^\gamma`, and learning rates follow, :math:`\eta / N^{2(1-\gamma)}` for
+        one hidden layer. γ = 1/2 is the neural tangent kernel, γ = 1 the mean field. A step takes
+        the time η / N: with ``learning_rate_init`` in proportion to N, as many steps reach the
+        same time.
+        Set ``alpha`` and ``tol`` to 0. For "gd", "sgd", "heavy_ball" and "nesterov", without
+        normalization and residual.
     l1_ratio : float, default=0.0
         Share in [0, 1] of the l1 norm in the penalty,
         :math:`\alpha (\rho \|W\|_1 + (1 - \rho) \|W\|^2 / 2)`. It is met by a proximal step, which
@@ -1066,9 +1072,12 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         if not self._multilabel:
             return super().predict_proba(X)
         rows = self._input_rows(X, reset=False)
-        probability = torch.sigmoid(self._network_outputs(rows)).to(rows.dtype)
+        return output_like(self._label_probabilities(self._network_outputs(rows), rows), X)
+
+    def _label_probabilities(self, outputs: Tensor, rows: Any) -> Tensor:
         # A label is never certain: what rounds to one stays below it.
-        return output_like(probability.clamp_max(1 - torch.finfo(rows.dtype).eps / 2), X)
+        largest = 1 - torch.finfo(rows.dtype).eps / 2
+        return torch.sigmoid(outputs).to(rows.dtype).clamp_max(largest)
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithm of the probability of each class, without loss for probabilities near zero.
@@ -1087,8 +1096,11 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         if not self._multilabel:
             return super().predict_log_proba(X)
         rows = self._input_rows(X, reset=False)
-        log_probability = torch.nn.functional.logsigmoid(self._network_outputs(rows))
-        return output_like(log_probability.to(rows.dtype), X)
+        outputs = self._network_outputs(rows)
+        exact = torch.nn.functional.logsigmoid(outputs).to(rows.dtype)
+        # Near one, of what is shown: logarithms that have more digits would rank labels otherwise.
+        shown = self._label_probabilities(outputs, rows)
+        return output_like(torch.where(shown > 0.5, shown.log(), exact), X)
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Mean accuracy; for several labels a row, the share of rows with all labels right.

@@ -56,7 +56,7 @@ from thetalearn import MLPClassifier, MLPRegressor
 from thetalearn._sklearn_compat import HAS_CALLBACKS
 from thetalearn.exceptions import ConvergenceWarning, DivergenceError
 from thetalearn.solvers.gradient.net import CallbackWatch, Net
-from thetalearn.solvers.gradient.train import Trainer
+from thetalearn.solvers.gradient.trainer import Trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::thetalearn.exceptions.ConvergenceWarning",

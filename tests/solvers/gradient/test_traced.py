@@ -18,7 +18,8 @@ from thetalearn.solvers.gradient.explicit import start_step
 from thetalearn.solvers.gradient.optimizers import Adam, Momentum
 from thetalearn.solvers.gradient.schedules import Constant
 from thetalearn.solvers.gradient.traced import trace_step
-from thetalearn.solvers.gradient.train import Replica, Settings, train
+from thetalearn.solvers.gradient.train import train
+from thetalearn.solvers.gradient.trainer import Replica, Settings
 
 # Sums of up to a few thousand terms of size one, in another order.
 CLOSE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.int64: 0}

@@ -40,7 +40,8 @@ from thetalearn.solvers.gradient.schedules import (
     OneCycle,
     Plateau,
 )
-from thetalearn.solvers.gradient.train import Replica, Settings, train
+from thetalearn.solvers.gradient.train import train
+from thetalearn.solvers.gradient.trainer import Replica, Settings
 
 few = settings(max_examples=max(settings().max_examples // 4, 1))
 

@@ -30,7 +30,7 @@ from .batches import Batch
 from .optimizers import Updater
 from .parameters import Parameters
 from .step import Program, Step
-from .train import Trained, Trainer, Watch
+from .trainer import Trained, Trainer, Watch
 
 __all__ = ["CallbackWatch", "Net", "Task", "make_net"]
 

@@ -14,7 +14,8 @@ from ...rows import Rows
 from ...threads import one_thread
 from .batches import n_batches
 from .step import Step
-from .train import Replica, Settings, Trained, Validation, train
+from .train import Validation, train
+from .trainer import Replica, Settings, Trained
 
 __all__ = ["train_replicas"]
 
