@@ -190,17 +190,19 @@ def away_by_terms(counts: Sequence[int]) -> dict[str, list[float]]:
 # The network
 # -----------
 #
-# The lecture trains a ReLU network of two hidden layers with batch normalisation: minibatches of 256
-# rows, AdamW with a weight decay of 1e-4, and a learning rate that is divided by ten whenever the
-# loss has not fallen for 50 epochs. Training ends when the loss has not fallen by a tolerance for
-# half as long again. (``verbose=1`` shows the loss while it falls.)
+# The lecture trains a ReLU network of two hidden layers with batch normalisation: minibatches of
+# 256 rows, AdamW with a weight decay of 1e-4, and a learning rate that is divided by ten whenever
+# the loss has not fallen for 50 epochs. Training ends when the loss has not fallen by a tolerance
+# for twice as long. (``verbose=1`` shows the loss while it falls.)
 #
 # A network can put its kinks where the data want them, and so make the jump steep. Batch
 # normalisation works against this. It centres inputs on the mean of their batch, which differs from
-# that of all rows by s/sqrt(b) or so, s the standard deviation of x and b the rows of a batch. What
-# the network sees of the jump moves by as much from batch to batch, and the best that it can learn
-# is the mean of these views, a step blurred by a normal distribution of this width. Its mean
-# squared error is :math:`J^2 (s/\sqrt b) (\sqrt 2 - 1)/\sqrt\pi` for a jump J.
+# that of all rows by :math:`w = s/\sqrt b` or so, with the standard deviation s of x and b rows in
+# a batch. Where the network sees the jump moves by as much from batch to batch. The best that it
+# can do is to learn the mean of these views: the step blurred by a normal distribution of standard
+# deviation w. If it knows no more than that, its mean squared error is :math:`J^2 w/\sqrt\pi` while
+# it trains, for a jump J, and :math:`(\sqrt 2 - 1) J^2 w/\sqrt\pi` when it predicts, with the mean
+# of all rows.
 
 EPOCHS = 500
 BATCH = 256
@@ -221,17 +223,18 @@ def net(
         learning_rate=Plateau(patience=50),
         learning_rate_init=0.01,
         max_iter=epochs,
-        tol=1e-6,
-        n_iter_no_change=75,
+        tol=1e-7,
+        n_iter_no_change=100,
         dtype="float32",
         random_state=0,
     )
 
 
-def blur(batch_size: int) -> float:
-    """Mean squared error of the jump as batches of so many rows blur it."""
+def blur(batch_size: int) -> tuple[float, float]:
+    """Mean squared error of the jump blurred by batches of so many rows: in training, after it."""
     width = GRID.std() / np.sqrt(batch_size)
-    return float(JUMP**2 * width * (np.sqrt(2) - 1) / np.sqrt(np.pi))
+    training = JUMP**2 * width / np.sqrt(np.pi)
+    return float(training), float((np.sqrt(2) - 1) * training)
 
 
 @dataclass(frozen=True)
@@ -291,7 +294,8 @@ def on_the_line(epochs: int = EPOCHS) -> dict[str, Timed]:
 # neither basis nor network is told. All bases but the additive one have about a thousand
 # coefficients, and there are two ways to spend them: on every product of a few functions of each
 # input (tensor), or on functions of high degree in one input and low degree in the others
-# (complete, and more so hyperbolic). The last basis is told about the jump once more.
+# (complete, and more so hyperbolic). The last basis is told about the jump once more. Where a
+# network starts changes its errors by a factor of up to four.
 
 #: Of 0.3, 1, 3, 10, 30 and 60 the scale with the least error, for both kinds of random features.
 GAMMA = 60.0
@@ -338,6 +342,13 @@ def in_the_cube(fits: dict[str, object], n_rows: int = len(GRID)) -> dict[str, T
     X = cube(n_rows, 0)
     y = target_3d(X)
     return {name: timed(model, X, y) for name, model in fits.items()}
+
+
+def errors_in_the_cube(fits: dict[str, Timed]) -> dict[str, tuple[float, float, float]]:
+    """Mean squared errors of models at other points."""
+    X = cube(50_000, 1)
+    y = target_3d(X)
+    return {name: squared_errors(fit.model, X, y) for name, fit in fits.items()}
 
 
 def squared_errors(model, X: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
@@ -434,6 +445,14 @@ def runge_errors(degrees: Sequence[int]) -> np.ndarray:
 # What came out
 # -------------
 #
+# Who is told where the jump is wins by orders of magnitude, and in the least time. Among the others
+# it depends. On a line, a spline with as many coefficients as the network has parameters is seven
+# times as accurate and a hundred times as fast, and forty ReLUs with fixed kinks do better away
+# from the jump. In the cube, where nobody can afford many functions of each input, the network is
+# ahead of every basis near the jump, and with 64 units away from it too, at several times the
+# seconds of the hyperbolic product, which comes next. Batch normalisation costs it a factor of
+# about eight.
+#
 # The tables and figures below are all that ``main`` does.
 
 COUNTS = (20, 40, 80)
@@ -483,8 +502,8 @@ def print_fits() -> None:
     )
 
 
-def print_networks(line: dict[str, Timed], solid: dict[str, Timed]) -> None:
-    """Print how networks do beside the bases, in one dimension and in three."""
+def print_networks(line: dict[str, Timed]) -> None:
+    """Print how networks do beside the bases."""
     x = column(GRID)
     rows = []
     for name, fit in line.items():
@@ -495,19 +514,26 @@ def print_networks(line: dict[str, Timed], solid: dict[str, Timed]) -> None:
     header = ("model", "parameters", "MSE", "near", "away", "before", "after", "seconds")
     print_table(
         f"One dimension: mean squared errors, near the jump (|x - 1/2| < {DISTANCE}) and away.\n"
-        f"By its batches of {BATCH} alone, batch normalisation makes an error of {blur(BATCH):.1e}",
+        f"Blurred by batches of {BATCH}, the jump has a mean squared error of {blur(BATCH)[1]:.1e}",
         header,
         rows,
     )
-    X = cube(100_000, 1)
-    y = target_3d(X)
-    rows = []
-    for name, fit in solid.items():
-        errors = [f"{error:.1e}" for error in squared_errors(fit.model, X, y)]
-        rows.append((name, f"{fit.n_parameters:,}", *errors, f"{fit.seconds:.2f}"))
+
+
+def print_cube(solid: dict[str, Timed], errors: dict[str, tuple]) -> None:
+    """Print how bases and networks do in three dimensions."""
+    rows = [
+        (
+            name,
+            f"{fit.n_parameters:,}",
+            *(f"{error:.1e}" for error in errors[name]),
+            f"{fit.seconds:.2f}",
+        )
+        for name, fit in solid.items()
+    ]
     print_table(
         f"Three dimensions, {len(GRID):,} rows: mean squared errors at other points",
-        (*header[:5], header[-1]),
+        ("model", "parameters", "MSE", "near", "away", "seconds"),
         rows,
     )
 
@@ -696,9 +722,13 @@ def draw_training(ax, fit: Timed) -> None:
     """Draw the losses and the learning rate of the lecture's network."""
     kept = ("iteration", "loss", "validation_loss", "learning_rate")
     history = [{name: record[name] for name in kept} for record in fit.model.history_]
-    display = TrainingDisplay(history=history, step_name="epoch").plot(ax)
-    display.ax_.axhline(blur(BATCH), color="#999999", linewidth=1, linestyle="--")
-    display.ax_.legend(loc="upper right", labels=["loss", "validation loss", "blur by batches"])
+    display = TrainingDisplay(history=history, step_name="epoch").plot(ax, line_kw={"linewidth": 1})
+    for name, error in zip(kept[1:3], blur(BATCH), strict=True):
+        # The loss is half the squared error, as in scikit-learn.
+        colour = display.lines_[name].get_color()
+        label = f"{name.replace('_', ' ')} of a blurred step"
+        display.ax_.axhline(error / 2, color=colour, linewidth=1.2, linestyle="--", label=label)
+    display.ax_.legend(loc="upper right")
     display.ax_.set_title("Training with batch normalisation")
 
 
@@ -715,28 +745,27 @@ def draw_slice(ax, solid: dict[str, Timed]) -> None:
     ax.legend(loc="upper left")
 
 
-def draw_errors(ax, solid: dict[str, Timed]) -> None:
+def draw_errors(ax, solid: dict[str, Timed], errors: dict[str, tuple]) -> None:
     """Draw the errors in three dimensions, the best model above."""
-    X = cube(100_000, 1)
-    y = target_3d(X)
-    errors = {name: squared_errors(fit.model, X, y) for name, fit in solid.items()}
     names = sorted(errors, key=lambda name: -errors[name][0])
     for which, label, marker in ((1, "near the jump", "o"), (2, "away from it", "s")):
         values = [errors[name][which] for name in names]
         colour = COLOURS["B-spline"] if which == 1 else COLOURS["Chebyshev"]
         ax.plot(values, range(len(names)), marker, markersize=6, color=colour, label=label)
-    ax.set_yticks(range(len(names)), [f"{n}  ({solid[n].seconds:.1f} s)" for n in names])
+    ax.set_yticks(range(len(names)), [f"{n}  ({solid[n].seconds:.1g} s)" for n in names])
     ax.set(xscale="log", xlabel="mean squared error", title="Three dimensions, by total error")
-    ax.legend(loc="upper left")
+    ax.legend(loc="lower left")
 
 
-def draw_networks(line: dict[str, Timed], solid: dict[str, Timed]) -> plt.Figure:
+def draw_networks(
+    line: dict[str, Timed], solid: dict[str, Timed], errors: dict[str, tuple]
+) -> plt.Figure:
     """The figure about networks."""
     figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
     draw_line(axes[0, 0], line)
     draw_training(axes[0, 1], line["network, batch norm"])
     draw_slice(axes[1, 0], solid)
-    draw_errors(axes[1, 1], solid)
+    draw_errors(axes[1, 1], solid, errors)
     return figure
 
 
@@ -747,12 +776,14 @@ def main(output: Path | None = None, epochs: int = EPOCHS) -> None:
     """
     print_fits()
     line, solid = on_the_line(epochs), in_the_cube(models_3d(epochs))
-    print_networks(line, solid)
+    errors = errors_in_the_cube(solid)
+    print_networks(line)
+    print_cube(solid, errors)
     print_polynomials()
     with plt.rc_context(STYLE):
         figures = {
             "kink.png": draw_jump(),
-            "kink_network.png": draw_networks(line, solid),
+            "kink_network.png": draw_networks(line, solid, errors),
             "polynomials.png": draw_polynomials(),
         }
         if output is None:

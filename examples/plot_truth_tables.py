@@ -119,8 +119,8 @@ def canonical(name: str, eps: float = EPS) -> MLPRegressor:
 
 
 # %%
-# Fourteen of the sixteen need no third layer. A quadrant is an *and* of two half-planes, and all but
-# a quadrant an *or*; with S(-x) in the place of 1 - S(x) these are other weights for the same
+# Fourteen of the sixteen need no third layer. A quadrant is an *and* of two half-planes, and all
+# but a quadrant an *or*; with S(-x) in the place of 1 - S(x) these are other weights for the same
 # functions. The two that are left over are "both or neither" (XNOR) and "one of the two" (XOR).
 
 #: Signs of x and y, and the threshold: 3/2 for *and*, 1/2 for *or*.
@@ -143,11 +143,9 @@ def shallow(name: str, eps: float = EPS) -> MLPRegressor:
 
 
 def formula(name: str) -> str:
-    """A labeling as a formula."""
-    pieces = [term(*PIECES[piece]) for piece in LABELINGS[name] if piece != "nothing"]
-    if len(pieces) == 2:
-        return f"S({pieces[0]} + {pieces[1]} - 1/2)"
-    return pieces[0] if pieces else term(*PIECES["nothing"])
+    """The second layer of a labeling."""
+    pieces = [piece for piece in LABELINGS[name] if piece != "nothing"] or ["nothing"]
+    return " or ".join(term(*PIECES[piece]) for piece in pieces)
 
 
 def term(a: float, b: float, c: float) -> str:
@@ -162,9 +160,9 @@ def term(a: float, b: float, c: float) -> str:
 # Lines that are not axes, and functions that are not steps
 # ---------------------------------------------------------
 #
-# Any lines will do: exercises 5.3 and 5.4 ask for the points with 0 < y < 2x + 3, and for those with
-# y < 2x + 3 and x > 0. And with ReLUs in the place of steps, sums are piecewise linear functions:
-# those of exercises 5.5 and 5.6 are maxima of three lines. They are exact.
+# Any lines will do: exercises 5.3 and 5.4 ask for the points with 0 < y < 2x + 3, and for those
+# with y < 2x + 3 and x > 0. And with ReLUs in the place of steps, sums are piecewise linear
+# functions: those of exercises 5.5 and 5.6 are maxima of three lines. They are exact.
 
 REGIONS: dict[str, tuple[np.ndarray, list[float], Callable[[np.ndarray], np.ndarray]]] = {
     "0 < y < 2x + 3": (
@@ -427,8 +425,8 @@ def print_explicit() -> None:
         error = np.abs(values - truth).max()
         rows.append((name, formula(name), table, f"{error:.1e}", f"{share:.4f}"))
     print_table(
-        f"The sixteen labelings as 2-2-2-1 networks, eps = {EPS}: values at the centres of Q1 to Q4,\n"
-        "their largest error, and the share of Gaussian points on the right side of 1/2",
+        f"The sixteen labelings as 2-2-2-1 networks, eps = {EPS}: values at the centres of Q1 to\n"
+        "Q4, their largest error, and the share of Gaussian points on the right side of 1/2",
         ("labeling", "second layer", "values", "error", "points"),
         rows,
     )
@@ -481,8 +479,7 @@ def print_parity(accuracies: dict[tuple[str, str], np.ndarray]) -> None:
         for (name, shape), found in accuracies.items()
     ]
     print_table(
-        f"Opposite quadrants, trained from {len(next(iter(accuracies.values())))} starts: learned if "
-        f"right on {100 * LEARNED:.0f} % of new points",
+        f"Opposite quadrants: learned if right on {100 * LEARNED:.0f} % of new points",
         ("labeling", "network", "learned", "worst", "median", "best"),
         rows,
     )
@@ -522,7 +519,7 @@ def draw_explicit() -> plt.Figure:
     """The figure of given weights."""
     figure = plt.figure(figsize=(12.5, 6.6), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.05, 1))
-    left.suptitle("All labelings of the four quadrants", fontsize=11)
+    left.suptitle("All labelings of the four quadrants: blue 1, orange 0", fontsize=11)
     for ax, name in zip(left.subplots(4, 4).flat, TRUTH, strict=True):
         draw_surface(ax, canonical(name).predict, name, 2)
     right.suptitle("Other lines, and sums of ReLUs", fontsize=11)
@@ -543,7 +540,8 @@ def draw_explicit() -> plt.Figure:
 
 def draw_trained(accuracies: dict[tuple[str, str], np.ndarray]) -> plt.Figure:
     """The figure of trained networks."""
-    figure, axes = plt.subplots(2, 4, figsize=(12.5, 6.4), layout="constrained")
+    figure, axes = plt.subplots(2, 4, figsize=(12.5, 6.7), layout="constrained")
+    figure.suptitle("Probabilities, from orange (0) to blue (1); 1/2 is black", fontsize=11)
     first = {
         "half-plane, book's weights": BOOK["half-plane, book, run 1"].network(),
         "half-plane, trained": trained("x > 0", 0),
@@ -572,7 +570,7 @@ def draw_accuracies(ax, accuracies: dict[tuple[str, str], np.ndarray]) -> None:
             ax.plot(x, found, "o", markersize=2.6, color=colour, label=label)
     ax.axhline(LEARNED, color="#999999", linewidth=1, linestyle="--")
     ax.text(-0.4, LEARNED + 0.005, "learned", color="#666666", va="bottom", fontsize=8.5)
-    ax.set(title="Accuracy from each start", ylim=(0.6, 1.02))
+    ax.set(title="Accuracy from each start", ylim=(0.42, 1.02))
     ax.set_xticks(range(len(shapes)), shapes)
     ax.grid(True, axis="y")
     ax.spines[["top", "right"]].set_visible(False)

@@ -577,10 +577,9 @@ class ProbabilityMixin:
         check_is_fitted(self)
         rows = self._input_rows(X, reset=False)
         log_probability = torch.log_softmax(self._logits(rows), 1).to(rows.dtype)
-        # Where a probability rounds to one or zero, its logarithm is that of what is shown.
-        probability = log_probability.exp()
-        log_probability.masked_fill_(probability == 1, 0.0).masked_fill_(probability == 0, -np.inf)
-        return output_like(log_probability, X)
+        # In single precision a probability may round to one; its logarithm should then be zero.
+        rounds_to_one = log_probability.exp() == 1
+        return output_like(log_probability.masked_fill(rounds_to_one, 0.0), X)
 
     def _logits(self: Any, rows: Rows) -> Tensor:
         with threads_for(self._work(rows, fitting=False)):

@@ -161,6 +161,8 @@ class GradientEstimator(ThetaEstimator):
         return ()
 
     def _precision(self, X: Rows) -> torch.dtype:
+        if self.amp:
+            return torch.float32
         if self.dtype != "auto":
             return DTYPES[self.dtype]
         return torch.float32 if X.dtype == torch.float32 else torch.float64
@@ -185,7 +187,7 @@ class GradientEstimator(ThetaEstimator):
         else:
             self._check_same_network(X, y)
         dtype = self._precision(X)
-        if incremental and not first and self.dtype == "auto":
+        if incremental and not first and self.dtype == "auto" and not self.amp:
             dtype = self._parameter_dtype()  # one batch of another precision does not change θ's
         X, y = X if isinstance(X, SparseRows) else X.to(dtype), y.to(dtype)
         rng = self._generator(fresh=not incremental or first)
@@ -253,6 +255,11 @@ class GradientEstimator(ThetaEstimator):
                     'which dropout and normalization="batch" do not give: choose one of '
                     f"{list(MINIBATCH)}"
                 )
+        if self.amp and self.dtype == "float64":
+            raise ValueError(
+                f"amp=True keeps the parameters in single precision, which dtype={self.dtype!r} "
+                'contradicts: choose dtype="auto" or "float32"'
+            )
         if incremental and self.early_stopping:
             raise ValueError(
                 "partial_fit does not support early_stopping=True: set it to False, or call fit"
@@ -350,14 +357,23 @@ class GradientEstimator(ThetaEstimator):
             watch=OneEpoch(watch) if incremental else watch,
             state=self._memory(settings) if incremental else None,
         )
-        if incremental:
-            self._state = {
-                **trained.state,
+        diverged = trained.reason == "diverged"
+        if diverged and not self._predicts(X, trained.values):
+            trained.values = dict(start)
+        self.__dict__.pop("_state", None)
+        if incremental and not diverged:
+            # The order of these rows is as long as they are, and says nothing about the next ones.
+            memory = {name: part for name, part in trained.state.items() if name != "orders"}
+            self._state = memory | {
                 "optimizer": settings.optimizer,
                 "schedule": settings.schedule,
             }
         monitor.close()
         self._finish_minibatch(trained, monitor, len(rows), incremental)
+
+    @abstractmethod
+    def _predicts(self, X: Rows, values: Mapping[str, Tensor]) -> bool:
+        """Whether the outputs for given parameters and statistics are finite numbers."""
 
     def _memory(self, settings: Settings) -> dict[str, Any] | None:
         """What the last partial_fit left for the next, as far as parameters still ask for it."""
@@ -677,9 +693,10 @@ class GradientEstimator(ThetaEstimator):
         finally:
             self.__dict__.pop("_held_out", None)
 
-    def _outputs(self, X: Rows, apply: Callable[[Tensor], Tensor], widest: int) -> Tensor:
+    def _outputs(
+        self, X: Rows, apply: Callable[[Tensor], Tensor], widest: int, dtype: torch.dtype
+    ) -> Tensor:
         """Outputs for rows of any number, block by block."""
-        dtype = self._parameter_dtype()
         blocks = [
             apply(X[block].to(dtype)) for block in row_blocks(len(X), 2 * widest * dtype.itemsize)
         ]

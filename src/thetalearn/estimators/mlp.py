@@ -1090,11 +1090,14 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            Columns are in the order of ``classes_``.
+            Columns are in the order of ``classes_``. As in scikit-learn, −∞ where `predict_proba`
+            is zero.
         """
         check_is_fitted(self)
         if not self._multilabel:
-            return super().predict_log_proba(X)
+            exact = super().predict_log_proba(X)
+            library = torch if isinstance(exact, Tensor) else np
+            return library.where(library.exp(exact) == 0, -np.inf, exact)
         rows = self._input_rows(X, reset=False)
         outputs = self._network_outputs(rows)
         exact = torch.nn.functional.logsigmoid(outputs).to(rows.dtype)

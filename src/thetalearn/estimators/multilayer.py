@@ -26,6 +26,7 @@ from ..representations.networks.tape import Tape
 from ..rows import Rows, as_tensor
 from ..solvers.gradient.explicit import start_step
 from ..solvers.gradient.step import Step
+from ..solvers.gradient.traced import MAX_EXAMPLES, trace_step
 from .gradient import GradientEstimator
 
 __all__ = ["ActivationSpec", "MultilayerPerceptron"]
@@ -295,6 +296,8 @@ class MultilayerPerceptron(GradientEstimator):
 
     def _make_step(self, starts: Sequence[Mapping[str, Tensor]], n_targets: int) -> Step:
         first = next(iter(starts[0].values()))
+        if self.amp:
+            return self._make_mixed_step(starts, n_targets, first.device)
         return start_step(
             self.architecture_,
             self._loss,
@@ -303,6 +306,26 @@ class MultilayerPerceptron(GradientEstimator):
             n_targets,
             dtype=first.dtype,
             device=first.device,
+        )
+
+    def _make_mixed_step(
+        self, starts: Sequence[Mapping[str, Tensor]], n_targets: int, device: torch.device
+    ) -> Step:
+        """A step with products in bfloat16, where autocast decides on the precision of the rest."""
+        modules = [self._module() for _ in starts]
+        for module, start in zip(modules, starts, strict=True):
+            module.load_state_dict(start, assign=True)
+        # Any rows will do: no operation of the network depends on them.
+        shape = MAX_EXAMPLES, self.architecture_.sizes[0]
+        return trace_step(
+            modules,
+            self._loss,
+            n_targets,
+            example=torch.randn(shape, generator=torch.Generator().manual_seed(0)),
+            penalised=self.architecture_.penalised,
+            dtype=torch.float32,
+            device=device,
+            amp=True,
         )
 
     def _check_batches(self, n_rows: int) -> None:
@@ -354,10 +377,15 @@ class MultilayerPerceptron(GradientEstimator):
 
     def _network_outputs(self, X: Rows) -> Tensor:
         """Outputs of the network, before the link."""
-        tensors = self._tensors(self._parameter_dtype(), X.device)
-        widest = max(self.architecture_.sizes)
+        return self._apply(X, self._tensors(self._parameter_dtype(), X.device))
+
+    def _apply(self, X: Rows, tensors: Mapping[str, Tensor]) -> Tensor:
+        network, dtype = self.architecture_, tensors["coefs.0"].dtype
         with torch.inference_mode():
-            return self._outputs(X, lambda x: self.architecture_.apply(x, tensors), widest)
+            return self._outputs(X, lambda x: network.apply(x, tensors), max(network.sizes), dtype)
+
+    def _predicts(self, X: Rows, values: Mapping[str, Tensor]) -> bool:
+        return bool(torch.isfinite(self._apply(X, values)).all())
 
     def _loss_rows(self, outputs: Tensor, y: Tensor) -> Tensor:
         return self._loss.rows(outputs, y)

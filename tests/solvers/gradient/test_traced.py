@@ -536,6 +536,13 @@ def test_predicts_in_evaluation_mode_for_rows_alike_or_not(n_replicas):
             assert torch.equal(part(step, step.buffers[name], k), buffer)
 
 
+def test_predicts_one_after_another_what_torch_cannot_stack():
+    modules = [made(lambda: Recurrent(nn.GRU), seed) for seed in range(2)]
+    step, x = trace(modules, numbers(5, 5, 3)), numbers(7, 5, 3)
+    for k, module in enumerate(modules):
+        close(step.predict(x)[k], module.eval()(x))
+
+
 @stacked
 def test_mixed_precision_keeps_parameters(n_replicas):
     modules = [made(conv_net, seed, torch.float32) for seed in range(n_replicas)]

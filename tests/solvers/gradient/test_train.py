@@ -290,7 +290,6 @@ def test_a_replica_is_trained_as_if_it_were_alone(name, dtype):
     BUCKETS[name].check(dtype)
 
 
-@pytest.mark.xfail(strict=True, reason="rows seen are counted for the longest replica")
 @pytest.mark.parametrize("name", BUCKETS_LEFT)
 def test_a_replica_counts_its_own_rows(name):
     BUCKETS_LEFT[name].check()
@@ -611,7 +610,6 @@ def test_accumulated_gradients_are_those_of_the_union(order, weighted, n_rows):
     assert_same_values(runs[0].values, runs[1].values, 1e-12, 1e-12)
 
 
-@pytest.mark.xfail(strict=True, reason="each batch adds the whole penalty")
 @pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
 def test_accumulated_gradients_carry_the_penalty_of_the_union(l1_ratio):
     runs = [
@@ -1061,7 +1059,6 @@ def test_a_schedule_goes_on_as_if_it_had_not_been_interrupted(schedule):
     assert_same_values(second.values, whole.values, 0, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="not in the state")
 @pytest.mark.parametrize("what", ["shuffled order", "dropout", "average", "patience"])
 def test_all_else_goes_on_as_if_it_had_not_been_interrupted(what):
     architecture = DROPOUT if what == "dropout" else NET

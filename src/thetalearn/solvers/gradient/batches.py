@@ -56,6 +56,11 @@ class Batches:
         row once, in the order given.
     generators : sequence of RandomState
         Source of randomness of each replica.
+
+    Attributes
+    ----------
+    orders : list of ndarray
+        For each replica the order of its rows in the last epoch.
     """
 
     def __init__(
@@ -72,7 +77,7 @@ class Batches:
             raise ValueError("the replicas of a bucket must have the same number of minibatches")
         self._rows, self._weights, self._order = list(rows), weights, order
         self._generators = list(generators)
-        self._index = [np.arange(len(part)) for part in rows]
+        self.orders = [np.arange(len(part)) for part in rows]
         self._padded = max(map(len, rows)) > min(map(len, rows))
 
     @property
@@ -84,7 +89,7 @@ class Batches:
         """Go on with some of the replicas."""
         self._rows = [self._rows[k] for k in replicas]
         self._generators = [self._generators[k] for k in replicas]
-        self._index = [self._index[k] for k in replicas]
+        self.orders = [self.orders[k] for k in replicas]
         if self._weights is not None:
             self._weights = [self._weights[k] for k in replicas]
 
@@ -96,8 +101,8 @@ class Batches:
             # The order of an epoch is a permutation of the order of the one before.
             permutation = np.arange(n_rows)
             generator.shuffle(permutation)
-            self._index[k] = self._index[k][permutation]
-        return self._index[k]
+            self.orders[k] = self.orders[k][permutation]
+        return self.orders[k]
 
     def epoch(self) -> Iterator[Batch]:
         """Draw and give the minibatches of one epoch."""

@@ -27,17 +27,22 @@ class MaskSource:
         Seed of each replica.
     rates : sequence of tuple of float
         For each replica the probability that a number is dropped, for each mask.
+
+    Attributes
+    ----------
+    seeds : list of int
+        The seeds.
     """
 
     def __init__(self, seeds: Sequence[int], rates: Sequence[tuple[float, ...]]) -> None:
-        self._seeds, self._rates = list(seeds), list(rates)
+        self.seeds, self._rates = list(seeds), list(rates)
         self._generators: list[list[torch.Generator]] = []
         self._blocks: list[Tensor] = []
         self._next = self._steps = 0
 
     def keep(self, replicas: Sequence[int]) -> None:
         """Go on with some of the replicas."""
-        self._seeds = [self._seeds[k] for k in replicas]
+        self.seeds = [self.seeds[k] for k in replicas]
         self._rates = [self._rates[k] for k in replicas]
 
     def start_epoch(self, epoch: int, full: Program) -> None:
@@ -48,7 +53,7 @@ class MaskSource:
                 torch.Generator(device).manual_seed((seed * 1_000_003 + epoch) * n_masks + i)
                 for i in range(n_masks)
             ]
-            for seed in self._seeds
+            for seed in self.seeds
         ]
         self._next = self._steps = 0
 
@@ -68,7 +73,7 @@ class MaskSource:
         self._next = 0
         self._blocks = []
         for i, mask in enumerate(full.masks):
-            shape = len(self._seeds), self._steps, *mask.shape[-2:]
+            shape = len(self.seeds), self._steps, *mask.shape[-2:]
             block = mask.new_empty(shape)
             # Single precision takes a third of the time, and bernoulli_ three times as long.
             uniform = torch.empty(shape[1:], dtype=torch.float32, device=mask.device)

@@ -77,7 +77,10 @@ def train(
         In the order of ``replicas``.
     """
     with torch.inference_mode():
-        return _Run(Trainer(step, X, y, replicas, settings, state), validation, watch).until_done()
+        run = _Run(Trainer(step, X, y, replicas, settings, state), validation, watch)
+        if state is not None:
+            run.live[0].best, run.live[0].waited = state["patience"]
+        return run.until_done()
 
 
 class _Run:
@@ -191,7 +194,7 @@ class _Run:
             {name: value.clone() for name, value in values.items()},
             progress.records,
             reason,
-            trainer.state() if alone else {},
+            {**trainer.state(), "patience": (progress.best, progress.waited)} if alone else {},
         )
 
     def _remember(self, kept: tuple[Tensor, dict[str, Tensor]], which: list[bool]) -> None:
@@ -218,12 +221,13 @@ class _Run:
         if average is None or average.count == 0:
             yield
             return
-        own = theta.clone()
+        own = self.trainer.iterate = theta.clone()
         theta.copy_(average.value())
         try:
             yield
         finally:
             theta.copy_(own)
+            self.trainer.iterate = None
 
     def _compact(self) -> None:
         """Drop the replicas that are done, when there are enough of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -184,7 +185,7 @@ class Trainer:
             [replica.generator for replica in replicas],
         )
         self.pace = settings.schedule.start(len(replicas))
-        self.epochs, self.steps, self.samples = 0, 0, 0
+        self.epochs, self.steps, self.samples = 0, 0, [0] * len(replicas)
         self._masks: MaskSource | None = None
         if any(replica.dropout for replica in replicas):
             seeds = [int(replica.generator.randint(2**31 - 1)) for replica in replicas]
@@ -221,6 +222,8 @@ class Trainer:
         self._accumulated: Tensor | None = None
         if self.settings.accumulation_steps > 1:
             self._accumulated = torch.zeros_like(parameters.gradient)
+        #: The last iterate, while the parameters show the mean of all.
+        self.iterate: Tensor | None = None
         self.average: IterateAverage | None = None
         if self.settings.average is not None:
             self.average = IterateAverage(parameters.theta, self.settings.average)
@@ -237,21 +240,18 @@ class Trainer:
         optimizer: Any = self.settings.optimizer
         return replace(optimizer, **changes) if changes else optimizer
 
-    def _clock(self, replica: Replica) -> Clock:
+    def _clock(self, k: int) -> Clock:
         per_epoch = -(-self.batches.steps // self.settings.accumulation_steps)
-        return Clock(
-            self.steps, self.epochs, self.samples, per_epoch, per_epoch * replica.max_epochs
-        )
+        total = per_epoch * self.replicas[k].max_epochs
+        return Clock(self.steps, self.epochs, self.samples[k], per_epoch, total)
 
     def rates(self) -> list[float]:
         """The learning rate of each replica for the next update."""
-        factors: dict[int, Any] = {}
-        for replica in self.replicas:
-            if replica.max_epochs not in factors:
-                factors[replica.max_epochs] = self.pace.factors(self._clock(replica))
+        clocks = [self._clock(k) for k in range(len(self.replicas))]
+        factors = {clock: self.pace.factors(clock) for clock in set(clocks)}
         return [
-            replica.learning_rate * own_factor(factors[replica.max_epochs], k)
-            for k, replica in enumerate(self.replicas)
+            replica.learning_rate * own_factor(factors[clock], k)
+            for k, (replica, clock) in enumerate(zip(self.replicas, clocks, strict=True))
         ]
 
     def _rate(self, rates: Sequence[float]) -> float | Tensor:
@@ -286,22 +286,28 @@ class Trainer:
             program.run()
             losses.append(program.loss.clone())
             totals.append(batch.totals)
+            mass = batch.totals if self._accumulated is None else self._gathered(batch, i)
             if self.penalty.smooth or self.penalty.sharp:
-                penalties.append(self.penalty.value())
+                # Batches whose gradients make one update have one penalty together.
+                value = self.penalty.value()
+                penalties.append(torch.zeros_like(value) if mass is None else value)
+            if mass is not None:
                 if self.penalty.smooth:
-                    self.penalty.add_gradient(batch.totals)
-            if self._accumulated is None or self._gathered(batch, i):
+                    self.penalty.add_gradient(mass)
                 if by_step:
                     planned = self.rates()
                 rates = planned
                 if watch is not None:
                     rates = [watch.rate(planned[0])]
                     watch.gradient_ready(batch)
-                self._update(batch, rates)
+                self._update(mass, rates)
             if watch is not None:
                 watch.batch_ended(batch, program)
         self.epochs += 1
-        self.samples += max(len(replica.rows) for replica in self.replicas)
+        self.samples = [
+            seen + len(replica.rows)
+            for seen, replica in zip(self.samples, self.replicas, strict=True)
+        ]
         return self._mean_loss(losses, penalties, totals), rates
 
     def _mean_loss(
@@ -327,8 +333,8 @@ class Trainer:
         losses, penalties, mass = self._parts
         return losses * self.settings.report_scale + penalties / mass
 
-    def _gathered(self, batch: Batch, i: int) -> bool:
-        """Add a batch's gradient to those before it; True when there are enough for an update."""
+    def _gathered(self, batch: Batch, i: int) -> tuple[float, ...] | None:
+        """Add a batch's gradient to those before it; their weights if they make an update."""
         gradient, accumulated = self.step.parameters.gradient, self._accumulated
         assert accumulated is not None
         weights = batch.totals[0]
@@ -338,7 +344,7 @@ class Trainer:
             accumulated.addcmul_(gradient, self._spread(batch.totals))
         self._pending.append(batch.totals)
         if len(self._pending) < self.settings.accumulation_steps and i + 1 < self.batches.steps:
-            return False
+            return None
         mass = np.sum(self._pending, axis=0)
         if mass.min() == mass.max():
             torch.mul(accumulated, 1 / float(mass[0]), out=gradient)
@@ -346,7 +352,7 @@ class Trainer:
             torch.div(accumulated, self._spread(mass.tolist()), out=gradient)
         accumulated.zero_()
         self._pending.clear()
-        return True
+        return tuple(mass.tolist())
 
     def _load(self, batch: Batch, program: Program) -> None:
         """Fill the buffers of a program with the rows of a batch."""
@@ -363,8 +369,8 @@ class Trainer:
             program.share.copy_(batch.share.view(program.share.shape))
             program.total.copy_(torch.tensor(batch.totals).view(program.total.shape))
 
-    def _update(self, batch: Batch, rates: Sequence[float]) -> None:
-        """Move θ along the gradient."""
+    def _update(self, totals: Sequence[float], rates: Sequence[float]) -> None:
+        """Move θ along the gradient of rows of these total weights."""
         settings, parameters = self.settings, self.step.parameters
         if settings.clip_norm is not None:
             self._clip_norm(settings.clip_norm)
@@ -377,18 +383,18 @@ class Trainer:
         rate = self._rate(rates)
         self.updater(parameters.theta, parameters.gradient, rate)
         if self.penalty.sharp:
-            self._shrink(batch, rate)
+            self._shrink(totals, rate)
         self.steps += 1
         if self.average is not None:
             self.average.update(parameters.theta, self.steps)
 
-    def _shrink(self, batch: Batch, rate: float | Tensor) -> None:
+    def _shrink(self, totals: Sequence[float], rate: float | Tensor) -> None:
         """The proximal step of the l1 norm."""
         weights = self.step.parameters.theta[: self.step.parameters.n_penalised]
         length: Any = rate * self.updater.metric()
         if isinstance(length, Tensor) and length.ndim:
             length = length[: len(weights)]
-        soft_threshold_(weights, length * self.penalty.thresholds(batch.totals))
+        soft_threshold_(weights, length * self.penalty.thresholds(totals))
 
     def _clip_norm(self, largest: float) -> None:
         stacks = self.step.parameters.stacks(self.step.parameters.gradient)
@@ -403,6 +409,7 @@ class Trainer:
         average = self.average
         self.step = self.step.keep(list(replicas))
         self.replicas = [self.replicas[k] for k in replicas]
+        self.samples = [self.samples[k] for k in replicas]
         self.batches.keep(replicas)
         self.pace.keep(replicas)
         if self._masks is not None:
@@ -420,8 +427,19 @@ class Trainer:
             "tensors": {name: t.cpu().numpy().copy() for name, t in self.updater.tensors.items()},
             "updates": self.updater.steps,
             "place": (self.epochs, self.steps, self.samples),
-            "pace": self.pace,
+            "pace": copy.deepcopy(self.pace),
+            "orders": self.batches.orders,
+            "masks": None if self._masks is None else self._masks.seeds,
+            "average": self._average_state(),
         }
+
+    def _average_state(self) -> tuple[np.ndarray, int, np.ndarray] | None:
+        """The mean of the iterates, their number, and the last of them."""
+        if self.average is None:
+            return None
+        iterate = self.step.parameters.theta if self.iterate is None else self.iterate
+        mean = self.average.value().cpu().numpy().copy()
+        return mean, self.average.count, iterate.cpu().numpy().copy()
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
@@ -429,7 +447,15 @@ class Trainer:
             self.updater.tensors[name].copy_(torch.from_numpy(array))
         self.updater.steps = state["updates"]
         self.epochs, self.steps, self.samples = state["place"]
-        self.pace = state["pace"]
+        self.pace = copy.deepcopy(state["pace"])
+        if "orders" in state:
+            self.batches.orders = state["orders"]
+        if self._masks is not None and state["masks"] is not None:
+            self._masks.seeds = state["masks"]
+        if self.average is not None and state["average"] is not None:
+            mean, count, iterate = state["average"]
+            self.average.load(torch.from_numpy(mean), count)
+            self.step.parameters.theta.copy_(torch.from_numpy(iterate))
 
 
 def own_factor(factor: Any, k: int) -> float:
