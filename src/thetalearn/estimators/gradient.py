@@ -355,7 +355,7 @@ class GradientEstimator(ThetaEstimator):
             settings,
             validation=held_out,
             watch=OneEpoch(watch) if incremental else watch,
-            state=self._memory(settings) if incremental else None,
+            state=self._memory(settings, len(rows)) if incremental else None,
         )
         diverged = trained.reason == "diverged"
         if diverged and not self._predicts(X, trained.values):
@@ -375,7 +375,7 @@ class GradientEstimator(ThetaEstimator):
     def _predicts(self, X: Rows, values: Mapping[str, Tensor]) -> bool:
         """Whether the outputs for given parameters and statistics are finite numbers."""
 
-    def _memory(self, settings: Settings) -> dict[str, Any] | None:
+    def _memory(self, settings: Settings, n_rows: int) -> dict[str, Any] | None:
         """What the last partial_fit left for the next, as far as parameters still ask for it."""
         state = getattr(self, "_state", None)
         if state is None:
@@ -385,9 +385,12 @@ class GradientEstimator(ThetaEstimator):
             state["tensors"].keys()
         ):
             return None
+        state = dict(state)
         if state["schedule"] != settings.schedule:
-            return {**state, "pace": settings.schedule.start(1)}
-        return dict(state)
+            state["pace"] = settings.schedule.start(1)
+        if any(len(order) != n_rows for order in state.get("orders", ())):
+            del state["orders"]  # these are other rows
+        return state
 
     def _make_watch(
         self,

@@ -166,7 +166,8 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
     dtype : {"auto", "float32", "float64"}, default="auto"
         Precision of the parameters; "auto" is that of X.
     amp : bool, default=False
-        Whether products are computed in bfloat16 (automatic mixed precision).
+        Whether products are computed in bfloat16 (automatic mixed precision); parameters are then
+        float32, and ``dtype`` may not be "float64".
     device : str or torch.device, default="auto"
         Where to compute; "auto" leaves the data where they are.
 
@@ -674,7 +675,8 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
     dtype : {"auto", "float32", "float64"}, default="auto"
         Precision of the parameters; "auto" is that of X.
     amp : bool, default=False
-        Whether products are computed in bfloat16 (automatic mixed precision).
+        Whether products are computed in bfloat16 (automatic mixed precision); parameters are then
+        float32, and ``dtype`` may not be "float64".
     device : str or torch.device, default="auto"
         Where to compute; "auto" leaves the data where they are.
 
@@ -1096,7 +1098,7 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         check_is_fitted(self)
         if not self._multilabel:
             exact = super().predict_log_proba(X)
-            library = torch if isinstance(exact, Tensor) else np
+            library: Any = torch if isinstance(exact, Tensor) else np
             return library.where(library.exp(exact) == 0, -np.inf, exact)
         rows = self._input_rows(X, reset=False)
         outputs = self._network_outputs(rows)

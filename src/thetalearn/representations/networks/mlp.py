@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -183,18 +183,21 @@ class MLP(nn.Module):
         """Parameters and running statistics by name."""
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
-    def _train_layers(self, layers: tuple[Layer, ...], x: Tensor, rates: object) -> Tensor:
+    def _train_layers(self, layers: tuple[Layer, ...], x: Tensor, rates: Iterator[float]) -> Tensor:
+        """Evaluate in training mode; ``rates`` are those of the dropout layers still to come."""
         tensors = self.tensors()
         for layer in layers:
             if isinstance(layer, Residual):
                 x = x + self._train_layers(tuple(layer.inner), x, rates)
             elif isinstance(layer, Dropout):
-                x = nn.functional.dropout(x, next(rates))  # type: ignore[call-overload]
+                x = nn.functional.dropout(x, next(rates))
             elif isinstance(layer, BatchNorm):
                 weight, bias, mean, variance = (
                     tensors[name] for name in (layer.weight, layer.bias, layer.mean, layer.variance)
                 )
                 x = nn.functional.batch_norm(x, mean, variance, weight, bias, training=True)
+            elif isinstance(layer, Dense) and layer.centred:
+                x = layer.apply(x, {**tensors, layer.bias: tensors[layer.bias].detach()})
             else:
                 x = layer.apply(x, tensors)
         return x
