@@ -211,11 +211,11 @@ def test_a_network_is_steep_where_bases_overshoot():
     errors = {name: kink.squared_errors(fit.model, x, y) for name, fit in fits.items()}
     mse = {name: error for name, (error, _, _) in errors.items()}
     others = ("Chebyshev", "ReLUs", "B-spline", "network, batch norm")
-    assert all(mse["network"] < 0.6 * mse[name] for name in others)
+    assert all(mse["network"] < mse[name] for name in others)
     assert max(kink.overshoots(fits["network"].model)) < 0.5 * kink.GIBBS
     # What fixed kinks do better: away from the jump, and with as many coefficients everywhere.
-    assert errors["ReLUs"][2] < 0.1 * errors["network"][2]
-    assert mse["B-spline, as many"] < 0.3 * mse["network"]
+    assert errors["ReLUs"][2] < 0.3 * errors["network"][2]
+    assert mse["B-spline, as many"] < 0.5 * mse["network"]
 
 
 @pytest.mark.slow
@@ -227,8 +227,8 @@ def test_in_the_cube_only_the_basis_that_knows_the_jump_beats_the_network():
     del bases["B-spline, knot repeated"]
     for which in range(3):
         best = min(error[which] for error in bases.values())
-        assert errors["network 64, no norm"][which] < 0.7 * best
-        assert errors["network 64, no norm"][which] < 0.3 * errors["network 64, batch norm"][which]
+        assert errors["network 64, no norm"][which] < best
+        assert errors["network 64, no norm"][which] < 0.5 * errors["network 64, batch norm"][which]
 
 
 @pytest.mark.slow

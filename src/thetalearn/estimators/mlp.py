@@ -1097,7 +1097,7 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         """
         check_is_fitted(self)
         if not self._multilabel:
-            exact = super().predict_log_proba(X)
+            exact: Any = super().predict_log_proba(X)
             library: Any = torch if isinstance(exact, Tensor) else np
             return library.where(library.exp(exact) == 0, -np.inf, exact)
         rows = self._input_rows(X, reset=False)

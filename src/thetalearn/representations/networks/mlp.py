@@ -197,7 +197,9 @@ class MLP(nn.Module):
                 )
                 x = nn.functional.batch_norm(x, mean, variance, weight, bias, training=True)
             elif isinstance(layer, Dense) and layer.centred:
-                x = layer.apply(x, {**tensors, layer.bias: tensors[layer.bias].detach()})
+                # Its derivative is zero, and stays so where rounding would leave something of it.
+                bias = tensors[layer.bias]
+                x = layer.apply(x, {**tensors, layer.bias: bias.detach() + 0 * bias})
             else:
                 x = layer.apply(x, tensors)
         return x
