@@ -7,6 +7,7 @@ whether they were trained alone or in a stack.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -73,22 +74,26 @@ def models() -> list[Model]:
     return [Model(alpha, rate, own, seed) for seed, (alpha, rate, own) in enumerate(searched)]
 
 
+def make_estimator(estimator: type, model: Model) -> Any:
+    return estimator(
+        hidden_layer_sizes=HIDDEN,
+        solver="adam",
+        alpha=model.alpha,
+        learning_rate_init=model.rate,
+        batch_size=BATCH,
+        max_iter=EPOCHS,
+        tol=0.0,
+        n_iter_no_change=10 * EPOCHS,
+        random_state=model.seed,
+    )
+
+
 def fit_one(estimator: type, model: Model, data: Data) -> float:
     """The last loss of one model."""
     X, y = data
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # It is not meant to converge.
-        fitted = estimator(
-            hidden_layer_sizes=HIDDEN,
-            solver="adam",
-            alpha=model.alpha,
-            learning_rate_init=model.rate,
-            batch_size=BATCH,
-            max_iter=EPOCHS,
-            tol=0.0,
-            n_iter_no_change=10 * EPOCHS,
-            random_state=model.seed,
-        ).fit(X[model.rows], y[model.rows])
+        fitted = make_estimator(estimator, model).fit(X[model.rows], y[model.rows])
     return float(fitted.loss_)
 
 
@@ -102,8 +107,14 @@ def sklearn_losses_in_processes(data: Data, n_jobs: int) -> list[float]:
     from joblib import Parallel, delayed
     from sklearn.neural_network import MLPRegressor
 
-    fits = [delayed(fit_one)(MLPRegressor, model, data) for model in models()]
-    return Parallel(n_jobs, batch_size=len(fits) // (4 * n_jobs))(fits)
+    X, y = data
+    fits = [
+        delayed(MLPRegressor.fit)(make_estimator(MLPRegressor, model), X[model.rows], y[model.rows])
+        for model in models()
+    ]
+    os.environ["PYTHONWARNINGS"] = "ignore"  # for the processes, which the first call starts
+    fitted = Parallel(n_jobs, batch_size=len(fits) // (4 * n_jobs))(fits)
+    return [float(model.loss_) for model in fitted]
 
 
 def our_losses(data: Data) -> list[float]:

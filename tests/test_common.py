@@ -93,13 +93,13 @@ NETWORK_VARIANTS = [
 ]
 
 
-@parametrize_with_checks(DEFAULTS + VARIANTS)
+@parametrize_with_checks(DEFAULTS + VARIANTS + NETWORK_VARIANTS)
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
 
-@parametrize_with_contract(DEFAULTS + VARIANTS)
+@parametrize_with_contract(DEFAULTS + VARIANTS + NETWORK_VARIANTS)
 @pytest.mark.filterwarnings("ignore")
 def test_contract(estimator, check):
     check(estimator)

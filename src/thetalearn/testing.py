@@ -417,7 +417,7 @@ def _data(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
     X = rng.uniform(0.5, 2.0, size=(60, 3))
     signal = X[:, 0] * X[:, 1] + np.sin(2 * X[:, 2]) + 0.3 * rng.standard_normal(60)
     if not is_classifier(estimator):
-        return X, signal
+        return X, signal - signal.min() if get_tags(estimator).target_tags.positive_only else signal
     cuts = [0.5] if not get_tags(estimator).classifier_tags.multi_class else [0.33, 0.67]
     return X, np.array(["a", "b", "c"])[np.digitize(signal, np.quantile(signal, cuts))]
 

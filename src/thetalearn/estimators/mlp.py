@@ -626,7 +626,7 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         that gives the losses of the rows (n,).
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, by which the weights of their rows are multiplied; "balanced" is
-        inversely proportional to their frequency.
+        inversely proportional to their frequency in the rows of ``fit``. For one label a row.
     normalization : {"batch", "layer"} or None, default=None
         Normalisation before each activation. With sample weights, those of batch normalisation are
         weighted; its running statistics follow torch.
@@ -901,6 +901,14 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         weight = self._class_weighted(y, weight)
         self._fit_network(X, self._network_targets(y), weight, monitor)
 
+    def _class_weighted(self, y: Tensor, weight: Tensor | None) -> Tensor | None:
+        if self.class_weight is not None and self._multilabel:
+            raise ValueError(
+                f"class_weight={self.class_weight!r} weighs rows by their class, and these have "
+                "several labels each: give sample_weight instead"
+            )
+        return super()._class_weighted(y, weight)
+
     @available_if(trains_on_minibatches)
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -937,6 +945,11 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         ValueError
             If the first call has no ``classes``, or y holds a label that is not one of them.
         """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                'class_weight="balanced" needs the frequencies of all classes, which a batch of '
+                "partial_fit does not tell: give a dict of weights"
+            )
         if classes is None and not hasattr(self, "classes_"):
             raise ValueError(
                 "classes must be passed on the first call to partial_fit: all labels that will "

@@ -35,8 +35,9 @@ class TrainingDisplay:
     """Losses, scores and learning rate of a fit, by iteration.
 
     Losses are drawn on the left, a validation score on the right, and a learning rate that changed
-    in a panel below. A vertical line marks the iteration with the best validation score, whose
-    parameters are kept. :meth:`from_estimator` makes one; parameters are stored as attributes.
+    in a panel below. A vertical line marks the iteration with the best validation score; with
+    ``early_stopping`` its parameters are kept. :meth:`from_estimator` makes one; parameters are
+    stored as attributes.
 
     Parameters
     ----------
