@@ -79,7 +79,8 @@ SUBJECTS = {
         "from thetalearn.solvers.gradient.optimizers import Adam\n"
         "from thetalearn.solvers.gradient.schedules import make_schedule\n"
         "from thetalearn.solvers.gradient.traced import trace_step\n"
-        "from thetalearn.solvers.gradient.train import Replica, Settings, train",
+        "from thetalearn.solvers.gradient.train import train\n"
+        "from thetalearn.solvers.gradient.trainer import Replica, Settings",
         TRACED,
         2.0,
         "thetalearn.solvers.gradient.traced",

@@ -77,8 +77,8 @@ class Case:
 
 
 CASES = (
-    Case((64, 64), 1_000, 10, 32, epochs=80, than_sklearn=2.5, few_epochs=8),
-    Case((64, 64), 10_000, 20, 200, epochs=30, than_sklearn=2.0),
+    Case((64, 64), 1_000, 10, 32, epochs=100, than_sklearn=2.5, few_epochs=15),
+    Case((64, 64), 10_000, 20, 200, epochs=36, than_sklearn=2.0),
     Case((64, 64), 50_000, 50, 256, epochs=8, than_sklearn=1.2),
     Case((512, 512), 20_000, 100, 1024, epochs=1, than_sklearn=1.0),
 )
@@ -295,7 +295,7 @@ def compare(case: Case, chosen: Options) -> tuple[list[list[Any]], list[Race]]:
 
 
 def main() -> None:
-    chosen = options(rounds=7)
+    chosen = options(rounds=5)
     rows, races = [], []
     for case in CASES:
         more_rows, more_races = compare(case, chosen)

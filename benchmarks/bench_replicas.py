@@ -31,7 +31,7 @@ from _harness import (
 
 ROWS, COLUMNS, HIDDEN = 2_000, 20, (64, 64)
 BATCH, EPOCHS, FOLDS = 64, 5, 5
-ALPHAS = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+ALPHAS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 
 FASTER = 6.0
@@ -144,7 +144,7 @@ def make_engine(data: Data, n_models: int | None = None, device: str = "cpu") ->
     from thetalearn.solvers.gradient.explicit import start_step
     from thetalearn.solvers.gradient.optimizers import Adam
     from thetalearn.solvers.gradient.schedules import make_schedule
-    from thetalearn.solvers.gradient.train import Replica, Settings
+    from thetalearn.solvers.gradient.trainer import Replica, Settings
 
     network = MLPArchitecture((COLUMNS, *HIDDEN, 1), (ReLU(),) * len(HIDDEN))
     replicas, starts = [], []
@@ -202,48 +202,45 @@ def time_chunks(chosen: Options) -> Race:
     )
 
 
-def train_stack(engine: Engine) -> None:
-    """Train the models of an engine in one stack."""
-    from thetalearn.solvers.gradient.train import train
+def epochs_of(n_models: int, device: str, data: Data) -> Callable[[], None]:
+    """Train one stack of so many models on and on, for some epochs at each call."""
+    from thetalearn.solvers.gradient.trainer import Trainer
 
-    with torch.inference_mode(False):
-        step = engine.make_step(range(len(engine.replicas)))
-        train(step, engine.X, engine.y, engine.replicas, engine.settings)
-    if engine.X.is_cuda:
-        torch.cuda.synchronize()
+    engine = make_engine(data, n_models, device)
+    with torch.inference_mode():
+        step = engine.make_step(range(n_models))
+        trainer = Trainer(step, engine.X, engine.y, engine.replicas, engine.settings)
+
+    def work() -> None:
+        with torch.inference_mode():
+            for _ in range(EPOCHS):
+                trainer.epoch()  # Its losses are read at the end, after all that runs on a GPU.
+
+    return work
 
 
 def time_steps(n_models: int, device: str, chosen: Options) -> Race:
     """Times of one step of one model, and of a stack of several."""
     data = make_data()
-
-    def work(n: int) -> Callable[[], None]:
-        return lambda: train_stack(make_engine(data, n, device))
-
+    works = {"one": epochs_of(1, device, data), "stack": epochs_of(n_models, device, data)}
     steps = EPOCHS * -(-(ROWS * (FOLDS - 1) // FOLDS) // BATCH)
-    timed = race({"one": work(1), "stack": work(n_models)}, chosen)
-    return timed.per_unit({"one": steps, "stack": steps})
+    return race(works, chosen).per_unit(dict.fromkeys(works, steps))
 
 
 def memory_of(way: str, chunk: int | None = None) -> float:
     """MiB of a search."""
-    data = make_data()
-    work = partial(stacked_losses, data, chunk) if chunk else ways(data)[way]
-    # Imports are no part of it.
-    fit_one_of_each(way, data)
-    return peak_memory(work) / 2**20
-
-
-def fit_one_of_each(way: str, data: Data) -> None:
-    """Have what a way needs imported."""
     from sklearn.neural_network import MLPRegressor as Theirs
 
     from thetalearn import MLPRegressor as Ours
 
+    data = make_data()
+    work = partial(stacked_losses, data, chunk) if chunk else ways(data)[way]
+    # What they import is no part of it.
     if way == STACKED:
-        train_stack(make_engine(data, 2))
+        epochs_of(2, "cpu", data)()
     else:
         fit_one(Ours if way == ALONE else Theirs, models()[0], data)
+    return peak_memory(work) / 2**20
 
 
 def worst(losses: Sequence[float], others: Sequence[float]) -> float:

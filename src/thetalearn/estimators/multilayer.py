@@ -71,7 +71,7 @@ class MultilayerPerceptron(GradientEstimator):
         intercepts : sequence of array-like of shape (n_outputs_of_layer,)
             Biases of each layer.
         classes : array-like of shape (n_classes,), default=None
-            Labels, for a classifier; 0, 1, ... by default.
+            Labels in ascending order, for a classifier; 0, 1, ... by default.
         **params : dict
             Parameters of the estimator, besides ``hidden_layer_sizes``.
 

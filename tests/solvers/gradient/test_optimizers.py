@@ -746,11 +746,11 @@ def test_unknown_names(spec):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Momentum(1.0), r"momentum=1.0 must be in \[0, 1\)"),
-        (lambda: Momentum(-0.1), r"momentum=-0.1 must be in \[0, 1\)"),
-        (lambda: Momentum(np.nan), r"momentum=nan must be in \[0, 1\)"),
-        (lambda: Momentum("0.9"), r"momentum='0.9' must be in \[0, 1\)"),
-        (lambda: Momentum(torch.tensor([0.5, 1.0])), r"momentum=tensor.* must be in \[0, 1\)"),
+        (lambda: Momentum(1.1), r"momentum=1.1 must be in \[0, 1\]"),
+        (lambda: Momentum(-0.1), r"momentum=-0.1 must be in \[0, 1\]"),
+        (lambda: Momentum(np.nan), r"momentum=nan must be in \[0, 1\]"),
+        (lambda: Momentum("0.9"), r"momentum='0.9' must be in \[0, 1\]"),
+        (lambda: Momentum(torch.tensor([0.5, 1.1])), r"momentum=tensor.* must be in \[0, 1\]"),
         (lambda: Adagrad(-1.0), "epsilon=-1.0 must be finite and at least 0"),
         (lambda: Adadelta(rho=1.0), r"rho=1.0 must be in \[0, 1\)"),
         (lambda: RMSprop(decay=1.0), r"decay=1.0 must be in \[0, 1\)"),

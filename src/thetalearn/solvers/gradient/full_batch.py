@@ -17,6 +17,9 @@ __all__ = ["FullBatch", "Stop", "lbfgs", "newton", "random_search"]
 #: Newton's method keeps the Hessian, the square of this many numbers.
 MAX_NEWTON_PARAMS = 2_000
 
+#: Newton's method has stalled if what is left of the first gradient is more than this share.
+STALLED = 1e-6
+
 #: Backward passes that are made together.
 HESSIAN_ROWS = 64
 
@@ -200,12 +203,16 @@ def newton(objective: FullBatch, *, tol: float, max_iter: int, report: Report) -
     if not (np.isfinite(value) and bool(torch.isfinite(gradient).all())):
         return Stop(theta, value, 1, "diverged")
     try:
+        first = float(gradient.abs().max())
         while float(gradient.abs().max()) > tol:
             if n_iter == max_iter:
                 return Stop(theta, value, max(n_iter, 1), "max_epochs")
             moved = _newton_step(objective, theta, value, gradient, tol)
             if moved is None:
-                return Stop(theta, value, max(n_iter, 1), "converged", "no further descent")
+                # What rounding hides is small beside the gradient from which the search came.
+                stalled = float(gradient.abs().max()) > max(tol, STALLED * first)
+                reason = "max_epochs" if stalled else "converged"
+                return Stop(theta, value, max(n_iter, 1), reason, "no further descent")
             theta, value, gradient = moved
             n_iter += 1
             if not np.isfinite(value):

@@ -70,11 +70,18 @@ class Updater(ABC):
         fit to the same numbers.
     steps : int
         Updates so far.
+    proximal : bool
+        Whether `metric` will be asked for after every update.
+    reach : float or Tensor
+        How far a velocity carries, in units of the gradient: rates of the past, weighted as it
+        weighs their gradients. Kept only if ``proximal``.
     """
 
     def __init__(self, optimizer: Optimizer, theta: Tensor, *names: str) -> None:
         self.optimizer = optimizer
         self.steps = 0
+        self.proximal = False
+        self.reach: Number = 0.0
         self.tensors = {name: torch.zeros_like(theta) for name in names}
 
     @abstractmethod
@@ -163,7 +170,7 @@ class Momentum(Optimizer):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        _check_share(momentum=self.momentum)
+        _check({"momentum": self.momentum}, "in [0, 1]", math.nextafter(1, 2))
 
     def start(self, theta: Tensor) -> Updater:
         """An updater for parameters like ``theta``, at rest."""
@@ -455,11 +462,29 @@ class _Descent(Updater):
         return 1.0
 
 
-class _PlainMomentum(Updater):
+class _Velocity(Updater):
+    """A velocity that includes the rates at which its gradients came."""
+
     optimizer: Momentum
 
+    def _carry(self, rate: Number) -> None:
+        """Take note of a rate, if a proximal step will ask how far the velocity carries."""
+        if self.proximal:
+            self.reach, self._newest = self.optimizer.momentum * self.reach + rate, rate
+
+    def metric(self) -> Number:
+        if not self.proximal:
+            return 1 / (1 - self.optimizer.momentum)
+        length = self.reach
+        if self.optimizer.nesterov:
+            length = self.optimizer.momentum * length + self._newest
+        return length / self._newest
+
+
+class _PlainMomentum(_Velocity):
     def __call__(self, theta: Tensor, gradient: Tensor, rate: Number) -> None:
         self.steps += 1
+        self._carry(rate)
         momentum, velocity = self.optimizer.momentum, self.tensors["velocity"]
         gradient.mul_(-rate)
         velocity.mul_(momentum).add_(gradient)
@@ -468,13 +493,8 @@ class _PlainMomentum(Updater):
         else:
             theta.add_(velocity)
 
-    def metric(self) -> Number:
-        return 1 / (1 - self.optimizer.momentum)
 
-
-class _FusedMomentum(Updater):
-    optimizer: Momentum
-
+class _FusedMomentum(_Velocity):
     def __init__(self, optimizer: Momentum, theta: Tensor, *names: str) -> None:
         super().__init__(optimizer, theta, *names)
         self._rate: float | None = None
@@ -482,6 +502,7 @@ class _FusedMomentum(Updater):
 
     def __call__(self, theta: Tensor, gradient: Tensor, rate: Number) -> None:
         self.steps += 1
+        self._carry(rate)
         if isinstance(rate, Tensor):
             gradient.mul_(rate).neg_()
         else:
@@ -502,9 +523,6 @@ class _FusedMomentum(Updater):
             maximize=False,
             is_first_step=False,
         )
-
-    def metric(self) -> Number:
-        return 1 / (1 - self.optimizer.momentum)
 
 
 class _PlainAdagrad(Updater):

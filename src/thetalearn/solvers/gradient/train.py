@@ -96,6 +96,8 @@ class _Run:
         if watch is not None:
             watch.training_begins(trainer)
         self._last = self._snapshot()
+        #: Before the last: what is known to have a finite loss, as an epoch began with it.
+        self._safe = self._snapshot()
         self._best = self._snapshot()
 
     def until_done(self) -> list[Trained]:
@@ -135,14 +137,16 @@ class _Run:
             sound = [ok and np.isfinite(loss) for ok, loss in zip(finite, losses, strict=True)]
             improved = [self._improves(k, records[k]) and sound[k] for k in range(len(records))]
             self._remember(self._best, improved)
-            self._remember(self._last, sound)
+            self._keep_sound(sound)
+            going = [
+                k for k, progress in enumerate(self.live) if progress.number not in self.results
+            ]
+            for k in going:
+                self.live[k].records.append(records[k])
             asked_to_stop = self.watch is not None and self.watch.epoch_ended(
                 records[0], trainer.step
             )
-            for k, progress in enumerate(self.live):
-                if progress.number in self.results:
-                    continue
-                progress.records.append(records[k])
+            for k in going:
                 self._judge(k, records[k], sound[k], asked_to_stop)
 
     def _monitored(self, losses: list[float], scores: list[dict[str, float]]) -> list[float]:
@@ -172,7 +176,8 @@ class _Run:
         progress.best = min(progress.best, quality)
         kept = self._best if self._by_score else self._last
         if not sound:
-            self._finish(k, "diverged", self._last)
+            began_well = np.isfinite(trainer.batch_losses()[0, k])
+            self._finish(k, "diverged", self._last if began_well else self._safe)
         elif asked_to_stop:
             self._finish(k, "stopped", kept)
         elif progress.waited > settings.n_iter_no_change:
@@ -214,6 +219,23 @@ class _Run:
                     value
                 )
 
+    def _keep_sound(self, sound: list[bool]) -> None:
+        """Let the last state of the replicas that are finite become the one before."""
+        if all(sound):
+            self._safe, self._last = self._last, self._safe
+        else:
+            parameters = self.trainer.step.parameters
+            (last, last_buffers), (safe, safe_buffers) = self._last, self._safe
+            for k in np.flatnonzero(sound).tolist():
+                for name, value in parameters.replica(k, last).items():
+                    parameters.replica(k, safe)[name].copy_(value)
+                for name, buffer in last_buffers.items():
+                    alone = parameters.n_replicas == 1
+                    (safe_buffers[name] if alone else safe_buffers[name][k]).copy_(
+                        buffer if alone else buffer[k]
+                    )
+        self._remember(self._last, sound)
+
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """Show the averaged iterates to whoever looks, while in the block."""
@@ -244,7 +266,7 @@ class _Run:
                 name: value[0] if alone else value for name, value in cut.items()
             }
 
-        self._last, self._best = kept(self._last), kept(self._best)
+        self._last, self._safe, self._best = map(kept, (self._last, self._safe, self._best))
         self.trainer.keep(left)
         self.live = [self.live[k] for k in left]
         if self.validation is not None:

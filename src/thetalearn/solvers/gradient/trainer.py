@@ -34,7 +34,7 @@ class Replica:
     generator : RandomState
         Draws the minibatches and the seed of dropout.
     weights : ndarray of shape (n,) or None
-        Weights of these rows.
+        Weights of these rows, > 0.
     learning_rate : float
         η₀.
     alpha, l1_ratio : float
@@ -42,11 +42,11 @@ class Replica:
     weight_decay : float
         Decay of all parameters, added to the gradient as α θ.
     dropout : tuple of float
-        Probability to drop, for each mask.
+        Probability to drop, for each mask; as many in all replicas.
     max_epochs : int
         Epochs at most.
     hyper : dict of str to float
-        Hyper-parameters of the optimizer that are this replica's own.
+        Hyper-parameters of the optimizer that are this replica's own; the same ones in all.
     """
 
     rows: np.ndarray
@@ -170,6 +170,7 @@ class Trainer:
         settings: Settings,
         state: dict[str, Any] | None = None,
     ) -> None:
+        check_alike(replicas)
         self.step, self.X, self.y = step, X, y
         self.replicas, self.settings = list(replicas), settings
         weights = [
@@ -208,6 +209,7 @@ class Trainer:
             parameters.theta[:cut],
             parameters.gradient[:cut],
         )
+        self.updater.proximal = self.penalty.sharp
         decays = [replica.weight_decay for replica in self.replicas]
         self._decay: float | Tensor = decays[0] if len(set(decays)) == 1 else self._spread(decays)
         self._rate_scale: Tensor | None = None
@@ -417,7 +419,9 @@ class Trainer:
         self._bind()
         for name, tensor in before.tensors.items():
             self.updater.tensors[name].copy_(parameters.keep(tensor, replicas))
-        self.updater.steps = before.steps
+        self.updater.steps, self.updater.reach = before.steps, before.reach
+        if isinstance(before.reach, Tensor):
+            self.updater.reach = parameters.keep(before.reach, replicas)
         if average is not None and self.average is not None:
             self.average.load(parameters.keep(average.value(), replicas), average.count)
 
@@ -426,6 +430,7 @@ class Trainer:
         return {
             "tensors": {name: t.cpu().numpy().copy() for name, t in self.updater.tensors.items()},
             "updates": self.updater.steps,
+            "reach": as_numbers(self.updater.reach),
             "place": (self.epochs, self.steps, self.samples),
             "pace": copy.deepcopy(self.pace),
             "orders": self.batches.orders,
@@ -446,6 +451,12 @@ class Trainer:
         for name, array in state["tensors"].items():
             self.updater.tensors[name].copy_(torch.from_numpy(array))
         self.updater.steps = state["updates"]
+        reach = state["reach"]
+        self.updater.reach = (
+            torch.from_numpy(reach).to(self.step.parameters.theta)
+            if isinstance(reach, np.ndarray)
+            else reach
+        )
         self.epochs, self.steps, self.samples = state["place"]
         self.pace = copy.deepcopy(state["pace"])
         if "orders" in state:
@@ -456,6 +467,27 @@ class Trainer:
             mean, count, iterate = state["average"]
             self.average.load(torch.from_numpy(mean), count)
             self.step.parameters.theta.copy_(torch.from_numpy(iterate))
+
+
+def as_numbers(value: float | Tensor) -> float | np.ndarray:
+    """A number, or an array of what a tensor holds."""
+    return value.cpu().numpy().copy() if isinstance(value, Tensor) else value
+
+
+def check_alike(replicas: Sequence[Replica]) -> None:
+    """Refuse replicas that differ in what they may not differ in."""
+    first = replicas[0]
+    for k, replica in enumerate(replicas):
+        if len(replica.dropout) != len(first.dropout) or replica.hyper.keys() != first.hyper.keys():
+            raise ValueError(
+                f"replica {k} has {len(replica.dropout)} dropout rates and the hyper-parameters "
+                f"{sorted(replica.hyper)}, replica 0 has {len(first.dropout)} and "
+                f"{sorted(first.hyper)}: replicas of a bucket must have the same ones"
+            )
+        if replica.weights is not None and not (replica.weights > 0).all():
+            raise ValueError(
+                f"the weights of replica {k} must be above 0: leave out rows that do not count"
+            )
 
 
 def own_factor(factor: Any, k: int) -> float:
