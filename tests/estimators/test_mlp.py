@@ -33,6 +33,7 @@ from thetalearn.objectives.losses import (
     SquaredError,
 )
 from thetalearn.representations.networks.activations import LeakyReLU, Logistic, Softplus
+from thetalearn.solvers.gradient.batches import Batches
 from thetalearn.solvers.gradient.optimizers import Adam, Momentum, RMSprop
 from thetalearn.solvers.gradient.schedules import Cosine, Plateau, StepDecay
 
@@ -872,14 +873,29 @@ def test_an_interrupt_keeps_the_best(solver, monkeypatch):
     assert any(kept == pytest.approx(candidate, rel=1e-6) for candidate in candidates)
 
 
-def test_an_interrupt_before_the_first_epoch(monkeypatch):
-    def impatient(self, record, attributes):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("after", [0, 3])
+def test_an_interrupt_amid_an_epoch(after, monkeypatch):
+    epochs = []
+    plain = Batches.epoch
 
-    monkeypatch.setattr(FitMonitor, "__call__", impatient)
-    with pytest.warns(ConvergenceWarning, match="interrupted after 0 epochs"):
-        model = small(learning_rate_init=0.01).fit(X, Y)
-    assert np.isfinite(model.predict(X)).all() and model.history_ == []
+    def impatient(self):
+        epochs.append(1)
+        for batch in plain(self):
+            yield batch
+            if len(epochs) > after:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(Batches, "epoch", impatient)
+    options = {"learning_rate_init": 0.01, "batch_size": 30, "max_iter": 50}
+    with pytest.warns(ConvergenceWarning, match=f"interrupted after {after} epochs"):
+        model = small(**options).fit(X, Y)
+    assert model.n_iter_ == len(model.history_) == after and model.t_ == after * N
+    monkeypatch.undo()
+    # What the epoch had done so far is not kept: its loss is not known.
+    if after:
+        assert_equal(model, fit(small(**{**options, "max_iter": after}), X, Y))
+    else:
+        np.testing.assert_array_equal(model.coefs_[0], at_start().coefs_[0])
 
 
 @both
@@ -1231,7 +1247,6 @@ def test_validation_splits_that_are_too_small(family, y):
         ({"batch_size": 17, "sampling": "replacement"}, N, r"a last batch of one row"),
         ({"batch_size": 17, "shuffle": False}, N, r"a last batch of one row"),
         ({}, 1, r"batch_size=1 makes a batch of one row"),
-        ({}, 201, r"batch_size=200 makes a last batch of one row"),
     ],
 )
 def test_batch_statistics_of_one_row(options, rows, message):
@@ -1240,6 +1255,12 @@ def test_batch_statistics_of_one_row(options, rows, message):
     with raises(rf'normalization="batch" needs at least two rows.*{message}.*choose another'):
         model.fit(x, y)
     assert np.isfinite(fit(model.set_params(normalization="layer"), x, y).loss_)
+
+
+def test_automatic_batches_leave_no_row_alone():
+    # 200 and one would be the batches of 201 rows.
+    x, y = np.resize(X, (201, 3)), np.resize(Y, 201)
+    assert np.isfinite(fit(small(normalization="batch"), x, y).loss_)
 
 
 def test_batch_statistics_of_one_row_in_partial_fit():
@@ -1318,7 +1339,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("options", "message"), REFUSED, ids=[str(o)[:60] for o, _ in REFUSED])
+@pytest.mark.parametrize(("options", "message"), REFUSED, ids=map(str, range(len(REFUSED))))
 def test_parameters_out_of_range(options, message):
     with raises(message):
         small(**options).fit(X, Y)

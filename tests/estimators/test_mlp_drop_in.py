@@ -156,7 +156,7 @@ def test_activations(kind, y, activation, solver):
     assert_same_fit(kind, y, activation=activation, solver=solver, max_iter=2 if few else 10)
 
 
-@pytest.mark.parametrize("momentum", [0, 0.5, 0.9])
+@pytest.mark.parametrize("momentum", [0, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("nesterovs_momentum", [True, False])
 def test_momentum(momentum, nesterovs_momentum):
     options = {"momentum": momentum, "nesterovs_momentum": nesterovs_momentum}

@@ -30,7 +30,13 @@ from ..solvers.gradient.full_batch import (
     newton,
     random_search,
 )
-from ..solvers.gradient.optimizers import Optimizer, make_optimizer
+from ..solvers.gradient.optimizers import (
+    SOLVERS,
+    AdamW,
+    GradientDescent,
+    Optimizer,
+    make_optimizer,
+)
 from ..solvers.gradient.parameters import Parameters
 from ..solvers.gradient.schedules import Schedule, make_schedule
 from ..solvers.gradient.step import Program, Step
@@ -43,20 +49,14 @@ if TYPE_CHECKING:
 __all__ = ["GradientEstimator"]
 
 FULL_BATCH = ("lbfgs", "newton", "random_search")
-MINIBATCH = (
-    "gd",
-    "sgd",
-    "heavy_ball",
-    "nesterov",
-    "adagrad",
-    "adadelta",
-    "rmsprop",
-    "adam",
-    "adamw",
-    "adamax",
-)
+MINIBATCH = SOLVERS
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def is_true(value: Any) -> bool:
+    """Whether a parameter is the truth value rather than the number one."""
+    return isinstance(value, bool | np.bool_) and bool(value)
 
 
 def trains_on_minibatches(estimator: Any) -> bool:
@@ -237,7 +237,7 @@ class GradientEstimator(ThetaEstimator):
                 "weight_decay": self.weight_decay > 0,
                 "clip_norm": self.clip_norm is not None,
                 "clip_value": self.clip_value is not None,
-                "average": self.average is not False,
+                "average": bool(self.average),
                 "accumulation_steps": self.accumulation_steps > 1,
                 "callbacks": bool(self.callbacks),
                 "amp": self.amp,
@@ -260,6 +260,17 @@ class GradientEstimator(ThetaEstimator):
                 f"amp=True keeps the parameters in single precision, which dtype={self.dtype!r} "
                 'contradicts: choose dtype="auto" or "float32"'
             )
+        if self.average and getattr(self, "normalization", None) == "batch":
+            raise ValueError(
+                f'average={self.average!r} and normalization="batch" do not go together: the '
+                "running statistics are not those of the mean of the iterates; choose "
+                'normalization="layer"'
+            )
+        if isinstance(self.solver, AdamW) and self.weight_decay:
+            raise ValueError(
+                f"weight_decay={self.weight_decay!r} is not used beside an instance of AdamW: pass "
+                'it to AdamW, or set solver="adamw"'
+            )
         if incremental and self.early_stopping:
             raise ValueError(
                 "partial_fit does not support early_stopping=True: set it to False, or call fit"
@@ -275,6 +286,12 @@ class GradientEstimator(ThetaEstimator):
 
     def _settings(self, n_rows: int, n_targets: int) -> Settings:
         """What `train` needs to know, from the parameters."""
+        if self.batch_size != "auto" and self.batch_size > n_rows:
+            warn_user(
+                f"batch_size={self.batch_size} is larger than the number of training rows, "
+                f"{n_rows}: every batch holds all of them",
+                UserWarning,
+            )
         optimizer = make_optimizer(
             self.solver,
             momentum=self.momentum,
@@ -284,7 +301,7 @@ class GradientEstimator(ThetaEstimator):
             epsilon=self.epsilon,
             weight_decay=self.weight_decay,
         )
-        average = None if self.average is False else 0 if self.average is True else self.average
+        average = None if not self.average else 0 if is_true(self.average) else self.average
         return Settings(
             optimizer=optimizer,
             schedule=make_schedule(self.learning_rate, power_t=self.power_t),
@@ -302,22 +319,17 @@ class GradientEstimator(ThetaEstimator):
         )
 
     def _rows_of_batch(self, n_rows: int) -> int:
-        if self.batch_size == "auto":
-            return n_rows if self.solver == "gd" else min(200, n_rows)
-        size = int(self.batch_size)
-        if size > n_rows:
-            warn_user(
-                f"batch_size={size} is larger than the number of training rows, {n_rows}: every "
-                "batch holds all of them",
-                UserWarning,
-            )
-        return min(size, n_rows)
+        """Rows of a minibatch, of so many training rows."""
+        if self.batch_size != "auto":
+            return min(int(self.batch_size), n_rows)
+        on_all_rows = self.solver == "gd" or isinstance(self.solver, GradientDescent)
+        return n_rows if on_all_rows else min(200, n_rows)
 
     def _replica(
         self, rows: np.ndarray, weights: np.ndarray | None, rng: np.random.RandomState
     ) -> Replica:
         """What may differ between replicas, from the parameters."""
-        decoupled = self.solver == "adamw" or type(self.solver).__name__ == "AdamW"
+        decoupled = self.solver == "adamw" or isinstance(self.solver, AdamW)
         return Replica(
             rows=rows,
             generator=rng,
@@ -484,14 +496,14 @@ class GradientEstimator(ThetaEstimator):
     ) -> None:
         for name, value in self._public(trained.values).items():
             setattr(self, name, value)
-        n_epochs = len(trained.records)
         self.history_ = monitor.history
+        # An interruption may fall between the record of the training and that of the monitor.
+        n_epochs = min(len(trained.records), len(self.history_))
         self.n_iter_ = n_epochs
         self.t_ += n_rows * n_epochs
         self.converged_ = trained.reason == "converged" and not incremental
         self.loss_curve_ = [record["loss"] for record in self.history_]
-        if trained.records:
-            self.loss_ = trained.records[-1]["loss"]
+        self.loss_ = trained.records[-1]["loss"] if trained.records else np.inf
         scores = [r["validation_score"] for r in self.history_ if "validation_score" in r]
         self.validation_scores_ = scores or None
         self.best_validation_score_ = None
@@ -676,6 +688,11 @@ class GradientEstimator(ThetaEstimator):
         targets = self._encode_held_out(y_val).to(y)
         if len(inputs) != len(targets):
             raise ValueError(f"X_val has {len(inputs)} rows, but y_val has {len(targets)}")
+        if self.early_stopping and len(inputs) < 2:
+            raise ValueError(
+                f"X_val has {len(inputs)} row, too small a validation set to stop by: pass at "
+                "least 2, or set early_stopping=False"
+            )
         weight = self._weight_tensor(weight_val, inputs)
         return HeldOut(self, to_dense(inputs, y), targets, weight)
 

@@ -19,6 +19,7 @@ from .._sklearn_compat import StrOptions, fit_context
 from ..base import ProbabilityMixin, ThetaClassifier, ThetaRegressor, is_soft
 from ..monitor import FitMonitor
 from ..objectives.losses import (
+    GaussianNLL,
     Loss,
     Poisson,
     PoissonMean,
@@ -82,7 +83,7 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
         parameters, from ``thetalearn.solvers.gradient.schedules``. Here they hold for every
         minibatch solver, where scikit-learn has them for "sgd".
     learning_rate_init : float, default=0.001
-        η at the start, > 0.
+        η at the start, > 0. "adadelta" is made for 1, "adagrad" and "gd" for 0.01 and more.
     power_t : float, default=0.5
         Exponent of "invscaling".
     max_iter : int, default=200
@@ -156,7 +157,8 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
         Largest norm of the gradient, and largest size of its entries; longer ones are cut.
     average : bool or int, default=False
         Whether the parameters are the mean of all iterates (Polyak averaging); an integer leaves
-        out that many updates at first.
+        out that many updates at first. A mean has no exact zeros, and no running statistics: it
+        does not go with ``normalization="batch"``.
     callbacks : list or None, default=None
         Callbacks of skorch as they are: instances, classes, or pairs of a name and either, for
         ``fit`` with the stochastic solvers. They may watch, stop the training, restore weights, set
@@ -438,6 +440,11 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
         loss = make_regression_loss(self.loss)
         if isinstance(loss, Poisson) and not isinstance(output, Identity):
             loss = PoissonMean()
+        if isinstance(loss, GaussianNLL) and not isinstance(output, Identity):
+            raise ValueError(
+                f"out_activation={self.out_activation!r} would act on the variances of "
+                f"loss={self.loss!r} too: leave it None"
+            )
         return loss, output
 
     def _training_rows(self, X: Any, y: Any, *args: Any, **kwargs: Any) -> Any:
@@ -586,7 +593,7 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         parameters, from ``thetalearn.solvers.gradient.schedules``. Here they hold for every
         minibatch solver, where scikit-learn has them for "sgd".
     learning_rate_init : float, default=0.001
-        η at the start, > 0.
+        η at the start, > 0. "adadelta" is made for 1, "adagrad" and "gd" for 0.01 and more.
     power_t : float, default=0.5
         Exponent of "invscaling".
     max_iter : int, default=200
@@ -665,7 +672,8 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         Largest norm of the gradient, and largest size of its entries; longer ones are cut.
     average : bool or int, default=False
         Whether the parameters are the mean of all iterates (Polyak averaging); an integer leaves
-        out that many updates at first.
+        out that many updates at first. A mean has no exact zeros, and no running statistics: it
+        does not go with ``normalization="batch"``.
     callbacks : list or None, default=None
         Callbacks of skorch as they are: instances, classes, or pairs of a name and either, for
         ``fit`` with the stochastic solvers. They may watch, stop the training, restore weights, set
@@ -1160,13 +1168,12 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
     def _stratify(self, y: Tensor) -> np.ndarray | None:
         if self._multilabel or not bool(((y == 0) | (y == 1)).all()):
             return None
-        if y.shape[1] == 1:
-            return y[:, 0].cpu().numpy()
-        # Where a class has too few rows for both parts, the rows are split as scikit-learn does.
+        labels = (y[:, 0] if y.shape[1] == 1 else y.argmax(1)).cpu().numpy()
+        counts = np.unique(labels, return_counts=True)[1]
+        # Where a class has too few rows for both parts, the split is not stratified.
         n_held = int(np.ceil(self.validation_fraction * len(y)))
-        present = int((y.sum(0) > 0).sum())
-        rare = bool((y.sum(0) == 1).any()) or min(n_held, len(y) - n_held) < present
-        return None if rare else y.argmax(1).cpu().numpy()
+        rare = counts.min() < 2 or min(n_held, len(y) - n_held) < len(counts)
+        return None if rare else labels
 
     def _encode_held_out(self, y: Any) -> Tensor:
         return self._network_targets(as_tensor(self._encode_known(as_array(y), "y_val")))

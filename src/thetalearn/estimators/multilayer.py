@@ -25,9 +25,10 @@ from ..representations.networks.mlp import MLP, MLPArchitecture
 from ..representations.networks.tape import Tape
 from ..rows import Rows, as_tensor
 from ..solvers.gradient.explicit import start_step
+from ..solvers.gradient.optimizers import GradientDescent, Momentum
 from ..solvers.gradient.step import Step
 from ..solvers.gradient.traced import MAX_EXAMPLES, trace_step
-from .gradient import GradientEstimator
+from .gradient import FULL_BATCH, GradientEstimator
 
 __all__ = ["ActivationSpec", "MultilayerPerceptron"]
 
@@ -213,7 +214,6 @@ class MultilayerPerceptron(GradientEstimator):
         if given is None:
             return ()
         gammas = tuple(given) if isinstance(given, list | tuple) else (given,) * len(hidden)
-        name = self.solver if isinstance(self.solver, str) else type(self.solver).__name__
         if len(gammas) != len(hidden) or not 1 <= len(hidden) <= 2:
             raise ValueError(
                 f"width_scaling={given!r} is known for one or two hidden layers, with one exponent "
@@ -226,7 +226,8 @@ class MultilayerPerceptron(GradientEstimator):
                 f"width_scaling={given!r} below 1 is known for two hidden layers of equal widths "
                 f"only, but hidden_layer_sizes={self.hidden_layer_sizes!r}"
             )
-        if name not in (*PLAIN_DESCENT, "GradientDescent", "Momentum"):
+        plain = isinstance(self.solver, GradientDescent | Momentum) or self.solver in PLAIN_DESCENT
+        if not plain:
             raise ValueError(
                 f"width_scaling={given!r} sets learning rates by a law for plain descent: choose "
                 f"solver in {list(PLAIN_DESCENT)}, not {self.solver!r}"
@@ -329,7 +330,7 @@ class MultilayerPerceptron(GradientEstimator):
         )
 
     def _check_batches(self, n_rows: int) -> None:
-        size = self._rows_of_batch_quietly(n_rows)
+        size = self._rows_of_batch(n_rows)
         if self.normalization != "batch":
             return
         alone = "a batch of one row" if size == 1 else "a last batch of one row"
@@ -340,10 +341,12 @@ class MultilayerPerceptron(GradientEstimator):
                 'normalization="layer"'
             )
 
-    def _rows_of_batch_quietly(self, n_rows: int) -> int:
-        if self.batch_size == "auto":
-            return n_rows if self.solver == "gd" else min(200, n_rows)
-        return min(int(self.batch_size), n_rows)
+    def _rows_of_batch(self, n_rows: int) -> int:
+        size = super()._rows_of_batch(n_rows)
+        if self.batch_size == "auto" and self.normalization == "batch":
+            while size < n_rows and n_rows % size == 1:
+                size += 1  # no batch of a single row is left over
+        return size
 
     def _public(self, values: Mapping[str, Tensor]) -> dict[str, Any]:
         arrays = {name: value.cpu().numpy().copy() for name, value in values.items()}
@@ -394,8 +397,8 @@ class MultilayerPerceptron(GradientEstimator):
         """Numbers that are worth a thread: multiplications of one product, by reuse."""
         sizes = (rows.shape[1], *self._sizes(), 1) if fitting else self.architecture_.sizes
         widest = max(a * b for a, b in pairwise(sizes))
-        n_rows = self._rows_of_batch_quietly(len(rows)) if fitting else len(rows)
-        if fitting and self.solver in ("lbfgs", "newton", "random_search"):
+        n_rows = self._rows_of_batch(len(rows)) if fitting else len(rows)
+        if fitting and self.solver in FULL_BATCH:
             n_rows = len(rows)
         return n_rows * widest // 64
 
