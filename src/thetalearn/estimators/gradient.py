@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,7 +21,6 @@ from ..exceptions import ConvergenceWarning, DivergenceError, warn_user
 from ..monitor import FitMonitor
 from ..randomness import random_numbers
 from ..rows import Rows, SparseRows, row_blocks
-from ..solvers.gradient.batches import Batch
 from ..solvers.gradient.full_batch import (
     MAX_NEWTON_PARAMS,
     FullBatch,
@@ -39,12 +38,13 @@ from ..solvers.gradient.optimizers import (
 )
 from ..solvers.gradient.parameters import Parameters
 from ..solvers.gradient.schedules import Schedule, make_schedule
-from ..solvers.gradient.step import Program, Step
+from ..solvers.gradient.step import Step
 from ..solvers.gradient.train import train
-from ..solvers.gradient.trainer import Replica, Settings, Trained, Trainer
+from ..solvers.gradient.trainer import Replica, Settings, Trained
 
 if TYPE_CHECKING:
     from ..solvers.gradient.net import Net, Task
+from .following import HeldOut, MonitorWatch, OneEpoch
 
 __all__ = ["GradientEstimator"]
 
@@ -52,6 +52,18 @@ FULL_BATCH = ("lbfgs", "newton", "random_search")
 MINIBATCH = SOLVERS
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+#: What a fit from scratch removes first.
+LOSS_ATTRIBUTES = (
+    "loss_",
+    "loss_curve_",
+    "best_loss_",
+    "validation_scores_",
+    "best_validation_score_",
+    "n_iter_",
+    "converged_",
+)
 
 
 def is_true(value: Any) -> bool:
@@ -722,99 +734,6 @@ class GradientEstimator(ThetaEstimator):
     @abstractmethod
     def _parameter_dtype(self) -> torch.dtype:
         """Precision of the fitted parameters."""
-
-
-LOSS_ATTRIBUTES = (
-    "loss_",
-    "loss_curve_",
-    "best_loss_",
-    "validation_scores_",
-    "best_validation_score_",
-    "n_iter_",
-    "converged_",
-)
-
-
-@dataclass
-class HeldOut:
-    """Rows on which training is validated after every epoch."""
-
-    estimator: GradientEstimator
-    inputs: Tensor
-    targets: Tensor
-    weight: Tensor | None
-    outputs: Tensor | None = None
-    losses: Tensor | None = None
-
-    def __call__(self, step: Step) -> list[dict[str, float]]:
-        """Score and loss of the network as it stands."""
-        widest = max(max(shape) for shape in step.parameters.shapes.values())
-        size = 2 * widest * self.inputs.element_size()
-        outputs = torch.cat(
-            [step.predict(self.inputs[block]) for block in row_blocks(len(self.inputs), size)]
-        )
-        rows = self.estimator._loss_rows(outputs, self.targets)
-        self.outputs, self.losses = outputs, rows
-        weight = self.weight
-        loss = rows.mean() if weight is None else (rows * weight).sum() / weight.sum()
-        loss = loss * self.estimator._report_scale(self.targets.shape[1])
-        score = self.estimator._score_outputs(outputs, self)
-        return [{"validation_loss": float(loss), "validation_score": score}]
-
-    def keep(self, replicas: Sequence[int]) -> HeldOut:
-        """The same: there is one replica."""
-        return self
-
-
-class MonitorWatch:
-    """Passes epochs on to the monitor."""
-
-    def __init__(self, estimator: GradientEstimator, monitor: FitMonitor) -> None:
-        self._estimator, self._monitor = estimator, monitor
-
-    def training_begins(self, trainer: Trainer) -> None:
-        """Nothing to do."""
-
-    def epoch_begins(self) -> None:
-        """Nothing to do."""
-
-    def batch_begins(self, batch: Batch) -> None:
-        """Nothing to do."""
-
-    def rate(self, rate: float) -> float:
-        """The schedule's."""
-        return rate
-
-    def gradient_ready(self, batch: Batch) -> None:
-        """Nothing to do."""
-
-    def batch_ended(self, batch: Batch, program: Program) -> None:
-        """Nothing to do."""
-
-    def epoch_ended(self, record: dict[str, float], step: Step) -> bool:
-        """Report; the answer of the monitor stops."""
-        return self._monitor(
-            record,
-            lambda: self._estimator._public({**step.parameters.replica(0), **step.buffers}),
-        )
-
-    def training_ended(self, trained: Trained) -> None:
-        """Nothing to do."""
-
-
-class OneEpoch:
-    """Ends a training after an epoch, whose place in a schedule is that of one of ``max_iter``."""
-
-    def __init__(self, watch: Any, replica: Replica) -> None:
-        self._watch, self._replica = watch, replica
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._watch, name)
-
-    def epoch_ended(self, record: dict[str, float], step: Step) -> bool:
-        """Report; now that the schedule has been asked, this epoch was the last."""
-        self._replica.max_epochs = 1
-        return bool(self._watch.epoch_ended(record, step))
 
 
 def arrays_in(value: Any) -> Iterator[np.ndarray]:

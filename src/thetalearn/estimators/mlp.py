@@ -31,7 +31,8 @@ from ..rows import as_array, as_tensor, output_like
 from ..solvers.gradient.optimizers import Optimizer
 from ..solvers.gradient.schedules import Schedule
 from ..threads import threads_for
-from .gradient import GradientEstimator, HeldOut, trains_on_minibatches
+from .following import HeldOut
+from .gradient import GradientEstimator, trains_on_minibatches
 from .multilayer import ActivationSpec, MultilayerPerceptron
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
