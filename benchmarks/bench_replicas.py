@@ -192,7 +192,11 @@ def ways(data: Data) -> dict[str, Callable[[], list[float]]]:
 
 
 def time_searches(chosen: Options) -> Race:
-    return race(ways(make_data()), chosen)
+    from joblib.externals.loky import get_reusable_executor
+
+    timed = race(ways(make_data()), chosen)
+    get_reusable_executor().shutdown()  # Idle processes would keep this one for minutes.
+    return timed
 
 
 def time_chunks(chosen: Options) -> Race:
