@@ -105,6 +105,7 @@ def sklearn_losses(data: Data) -> list[float]:
 
 def sklearn_losses_in_processes(data: Data, n_jobs: int) -> list[float]:
     from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
     from sklearn.neural_network import MLPRegressor
 
     X, y = data
@@ -114,6 +115,7 @@ def sklearn_losses_in_processes(data: Data, n_jobs: int) -> list[float]:
     ]
     os.environ["PYTHONWARNINGS"] = "ignore"  # for the processes, which the first call starts
     fitted = Parallel(n_jobs, batch_size=len(fits) // (4 * n_jobs))(fits)
+    get_reusable_executor().shutdown(wait=True)  # idle processes would outlive this one
     return [float(model.loss_) for model in fitted]
 
 

@@ -20,10 +20,10 @@ from .trainer import Replica, Settings, Trained
 __all__ = ["train_replicas"]
 
 #: Bytes that the parameters, the optimizer's memory and the buffers of a chunk may take together.
-CHUNK_BYTES = 2**22
+CHUNK_BYTES = 2**23
 
 #: Replicas of a chunk, at most.
-CHUNK = 32
+CHUNK = 40
 
 
 def train_replicas(
