@@ -442,9 +442,9 @@ class GradientEstimator(ThetaEstimator):
         )
         return CallbackWatch(self._net, step, X, y, rows, held_out, watch)
 
+    @abstractmethod
     def _module(self) -> nn.Module:
         """The network as a torch module, whatever its weights."""
-        raise NotImplementedError
 
     def _task(self) -> Task:
         """What outputs and targets mean."""

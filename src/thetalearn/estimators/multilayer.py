@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from numbers import Integral, Real
@@ -137,9 +138,9 @@ class MultilayerPerceptron(GradientEstimator):
         estimator.history_, estimator.loss_curve_ = [], []
         return estimator
 
+    @abstractmethod
     def _adopt(self, n_features: int, n_outputs: int, classes: ArrayLike | None) -> None:
         """Take on the shape of given weights."""
-        raise NotImplementedError
 
     def _sizes(self) -> tuple[int, ...]:
         """Widths of the hidden layers."""
@@ -174,9 +175,9 @@ class MultilayerPerceptron(GradientEstimator):
         self.n_outputs_ = n_targets
         self.out_activation_ = self._loss.link if isinstance(output, Identity) else name_of(output)
 
+    @abstractmethod
     def _make_loss(self, n_targets: int) -> tuple[Loss, Activation]:
         """The loss, and the activation of the outputs besides its link."""
-        raise NotImplementedError
 
     def _activations(self, n_hidden: int) -> tuple[Activation, ...]:
         given = self.activation

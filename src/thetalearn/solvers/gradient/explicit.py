@@ -109,9 +109,10 @@ class ExplicitStep(Step):
 
         return Program(inputs, targets, share, total, outputs, value, run, tape.masks)
 
-    def predict(self, inputs: Tensor) -> Tensor:
+    def predict(self, inputs: Tensor, values: Mapping[str, Tensor] | None = None) -> Tensor:
         """Outputs in evaluation mode."""
-        return self.network.apply(inputs, {**self.parameters.values, **self.buffers})
+        values = self.parameters.values if values is None else values
+        return self.network.apply(inputs, {**values, **self.buffers})
 
     def keep(self, replicas: Sequence[int]) -> ExplicitStep:
         """The step for some of the replicas."""

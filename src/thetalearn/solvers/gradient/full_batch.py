@@ -103,8 +103,7 @@ class FullBatch:
         with torch.inference_mode(False), torch.enable_grad():
             flat = theta.clone().requires_grad_()
             inputs, targets = program.inputs.clone(), program.targets.clone()
-            network = self.step.network  # type: ignore[attr-defined]
-            rows = self.loss_rows(network.apply(inputs, parameters.views(flat)), targets)
+            rows = self.loss_rows(self.step.predict(inputs, parameters.views(flat)), targets)
             share = None if program.share is None else program.share.clone()
             value = rows.mean() if share is None else (rows * share).sum()
             if self.decay:

@@ -578,7 +578,7 @@ def can_copy(value: Any) -> bool:
         return True
     try:
         copy.deepcopy(value)
-    except Exception:
+    except Exception:  # objects refuse in ways of their own; what refuses is shared
         return False
     return True
 

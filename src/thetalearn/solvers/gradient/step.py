@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -71,8 +71,11 @@ class Step(ABC):
         """The step on batches of one size."""
 
     @abstractmethod
-    def predict(self, inputs: Tensor) -> Tensor:
-        """Outputs (K, n, q) in evaluation mode for inputs (K, n, d), or for all alike (n, d)."""
+    def predict(self, inputs: Tensor, values: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Outputs (K, n, q) in evaluation mode for inputs (K, n, d), or for all alike (n, d).
+
+        With other parameters than its own, ``values``, they can be differentiated by autograd.
+        """
 
     @abstractmethod
     def keep(self, replicas: list[int]) -> Step:

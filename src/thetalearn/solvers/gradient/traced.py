@@ -113,13 +113,14 @@ class TracedStep(Step):
                 self._programs[key] = self._make(self._batch(batch_size, weighted))
         return self._programs[key]
 
-    def predict(self, inputs: Tensor) -> Tensor:
+    def predict(self, inputs: Tensor, values: Mapping[str, Tensor] | None = None) -> Tensor:
         """Outputs in evaluation mode, without ``amp``."""
-        tensors = {**self.parameters.values, **self.buffers}
+        own = self.parameters.values if values is None else values
+        tensors = {**own, **self.buffers}
         call = partial(torch.func.functional_call, self.module)
         shared = inputs.ndim == self.example.ndim
         self.module.eval()
-        with torch.no_grad():
+        with torch.set_grad_enabled(values is not None):
             if self.parameters.n_replicas == 1:
                 return call(tensors, inputs)
             if self._stack_problem is None:
