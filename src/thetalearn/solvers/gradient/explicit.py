@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .parameters import Parameters
-from .step import Program, Step
+from .step import Program, Step, kept_buffers, replica_buffers
 
 __all__ = ["ExplicitStep", "Recordable"]
 
@@ -126,22 +126,6 @@ class ExplicitStep(Step):
         )
 
 
-def kept_buffers(
-    buffers: Mapping[str, Tensor], n_replicas: int, replicas: Sequence[int]
-) -> dict[str, Tensor]:
-    """Buffers of some of the replicas."""
-    if n_replicas == 1:
-        return {name: value.clone() for name, value in buffers.items()}
-    kept = {name: value[list(replicas)] for name, value in buffers.items()}
-    return {name: value[0] if len(replicas) == 1 else value for name, value in kept.items()}
-
-
-def replica_buffers(step: Step, k: int) -> dict[str, Tensor]:
-    """Buffers of one replica, as views."""
-    alone = step.parameters.n_replicas == 1
-    return {name: value if alone else value[k] for name, value in step.buffers.items()}
-
-
 def start_step(
     network: Recordable,
     loss: Any,
@@ -164,6 +148,6 @@ def start_step(
     step = ExplicitStep(network, loss, tape, parameters, buffers, n_targets)
     for k, start in enumerate(starts):
         parameters.set_replica(k, start)
-        for name, view in replica_buffers(step, k).items():
+        for name, view in replica_buffers(step.buffers, len(starts), k).items():
             view.copy_(start[name])
     return step

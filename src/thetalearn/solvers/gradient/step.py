@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from .parameters import Parameters
 
-__all__ = ["Program", "Step"]
+__all__ = ["Program", "Step", "kept_buffers", "replica_buffers"]
 
 
 @dataclass
@@ -80,3 +80,18 @@ class Step(ABC):
     @abstractmethod
     def keep(self, replicas: list[int]) -> Step:
         """The step for some of the replicas, with copies of their state."""
+
+
+def kept_buffers(
+    buffers: Mapping[str, Tensor], n_replicas: int, replicas: Sequence[int]
+) -> dict[str, Tensor]:
+    """Buffers of some of the replicas."""
+    if n_replicas == 1:
+        return {name: value.clone() for name, value in buffers.items()}
+    kept = {name: value[list(replicas)] for name, value in buffers.items()}
+    return {name: value[0] if len(replicas) == 1 else value for name, value in kept.items()}
+
+
+def replica_buffers(buffers: Mapping[str, Tensor], n_replicas: int, k: int) -> dict[str, Tensor]:
+    """Buffers of one replica, as views."""
+    return {name: value if n_replicas == 1 else value[k] for name, value in buffers.items()}

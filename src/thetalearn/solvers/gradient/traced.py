@@ -19,11 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from .autograd import Batch, Gradients, Masks, ModulePass, RowOperations
-from .explicit import kept_buffers, replica_buffers
 from .parameters import Parameters
 from .recording import NotRecordable, RandomOperation, Recorder
 from .replay import Replay, captured
-from .step import Program, Step
+from .step import Program, Step, kept_buffers, replica_buffers
 
 __all__ = ["TracedStep", "trace_step"]
 
@@ -192,7 +191,7 @@ class TracedStep(Step):
         check = partial(
             self._pass.find_masks,
             self.parameters.replica(0),
-            replica_buffers(self, 0),
+            replica_buffers(self.buffers, self.parameters.n_replicas, 0),
             one,
             self.n_outputs,
         )
@@ -245,7 +244,7 @@ class TracedStep(Step):
             self._pass.evaluate(
                 parameters.replica(k),
                 parameters.replica(k, parameters.gradient),
-                replica_buffers(self, k),
+                replica_buffers(self.buffers, self.parameters.n_replicas, k),
                 batch.replica(k),
                 stacked=False,
             )

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ...rows import Rows
-from .explicit import replica_buffers
-from .step import Step
+from .parameters import Parameters
+from .step import Step, kept_buffers, replica_buffers
 from .trainer import Replica, Settings, Trained, Trainer, Watch
 
 __all__ = ["Validation", "train"]
@@ -27,6 +27,48 @@ class Validation(Protocol):
 
     def keep(self, replicas: Sequence[int]) -> Validation:
         """The validation of some of the replicas."""
+
+
+@dataclass
+class Snapshot:
+    """Parameters and running statistics of the replicas at one moment."""
+
+    parameters: Parameters
+    theta: Tensor
+    buffers: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, step: Step) -> Snapshot:
+        """What a step has now, and will change."""
+        return cls(step.parameters, step.parameters.theta, step.buffers)
+
+    def copy(self) -> Snapshot:
+        """The same, to be kept."""
+        buffers = {name: value.clone() for name, value in self.buffers.items()}
+        return Snapshot(self.parameters, self.theta.clone(), buffers)
+
+    def replica(self, k: int) -> dict[str, Tensor]:
+        """The parameters and statistics of one replica, as views."""
+        own = replica_buffers(self.buffers, self.parameters.n_replicas, k)
+        return self.parameters.replica(k, self.theta) | own
+
+    def take(self, other: Snapshot, which: list[bool]) -> None:
+        """Copy some of the replicas of another snapshot."""
+        if all(which):
+            self.theta.copy_(other.theta)
+            for name, value in other.buffers.items():
+                self.buffers[name].copy_(value)
+            return
+        for k in np.flatnonzero(which).tolist():
+            own = self.replica(k)
+            for name, value in other.replica(k).items():
+                own[name].copy_(value)
+
+    def keep(self, replicas: Sequence[int], parameters: Parameters) -> Snapshot:
+        """Some of the replicas, which have parameters of their own now."""
+        theta = self.parameters.keep(self.theta, replicas)
+        n_replicas = self.parameters.n_replicas
+        return Snapshot(parameters, theta, kept_buffers(self.buffers, n_replicas, replicas))
 
 
 @dataclass
@@ -95,10 +137,11 @@ class _Run:
         self._by_score = trainer.settings.early_stopping and validation is not None
         if watch is not None:
             watch.training_begins(trainer)
-        self._last = self._snapshot()
+        begin = Snapshot.of(trainer.step)
+        self._last = begin.copy()
         #: Before the last: what is known to have a finite loss, as an epoch began with it.
-        self._safe = self._snapshot()
-        self._best = self._snapshot()
+        self._safe = begin.copy()
+        self._best = begin.copy()
 
     def until_done(self) -> list[Trained]:
         """Train epoch by epoch."""
@@ -114,10 +157,6 @@ class _Run:
         if self.watch is not None:
             self.watch.training_ended(self.results[0])
         return [self.results[k] for k in range(n)]
-
-    def _snapshot(self) -> tuple[Tensor, dict[str, Tensor]]:
-        step = self.trainer.step
-        return step.parameters.theta.clone(), {k: v.clone() for k, v in step.buffers.items()}
 
     def _epoch(self) -> None:
         trainer = self.trainer
@@ -136,7 +175,7 @@ class _Run:
             ]
             sound = [ok and np.isfinite(loss) for ok, loss in zip(finite, losses, strict=True)]
             improved = [self._improves(k, records[k]) and sound[k] for k in range(len(records))]
-            self._remember(self._best, improved)
+            self._best.take(Snapshot.of(trainer.step), improved)
             self._keep_sound(sound)
             going = [
                 k for k, progress in enumerate(self.live) if progress.number not in self.results
@@ -188,53 +227,24 @@ class _Run:
         if progress.number not in self.results and len(progress.records) >= replica.max_epochs:
             self._finish(k, "converged" if settings.schedule.ends else "max_epochs", kept)
 
-    def _finish(self, k: int, reason: str, kept: tuple[Tensor, dict[str, Tensor]]) -> None:
+    def _finish(self, k: int, reason: str, kept: Snapshot) -> None:
         """Note the result of a replica."""
         trainer, progress = self.trainer, self.live[k]
-        theta, buffers = kept
-        values = trainer.step.parameters.replica(k, theta)
         alone = trainer.step.parameters.n_replicas == 1
-        values |= {name: value if alone else value[k] for name, value in buffers.items()}
         self.results[progress.number] = Trained(
-            {name: value.clone() for name, value in values.items()},
+            {name: value.clone() for name, value in kept.replica(k).items()},
             progress.records,
             reason,
             {**trainer.state(), "patience": (progress.best, progress.waited)} if alone else {},
         )
-
-    def _remember(self, kept: tuple[Tensor, dict[str, Tensor]], which: list[bool]) -> None:
-        """Copy the state of some of the replicas."""
-        step = self.trainer.step
-        theta, buffers = kept
-        if all(which):
-            theta.copy_(step.parameters.theta)
-            for name, value in step.buffers.items():
-                buffers[name].copy_(value)
-            return
-        for k in np.flatnonzero(which).tolist():
-            for name, value in step.parameters.replica(k).items():
-                step.parameters.replica(k, theta)[name].copy_(value)
-            for name, value in replica_buffers(step, k).items():
-                (buffers[name] if step.parameters.n_replicas == 1 else buffers[name][k]).copy_(
-                    value
-                )
 
     def _keep_sound(self, sound: list[bool]) -> None:
         """Let the last state of the replicas that are finite become the one before."""
         if all(sound):
             self._safe, self._last = self._last, self._safe
         else:
-            parameters = self.trainer.step.parameters
-            (last, last_buffers), (safe, safe_buffers) = self._last, self._safe
-            for k in np.flatnonzero(sound).tolist():
-                for name, value in parameters.replica(k, last).items():
-                    parameters.replica(k, safe)[name].copy_(value)
-                for name, buffer in last_buffers.items():
-                    alone = parameters.n_replicas == 1
-                    (safe_buffers[name] if alone else safe_buffers[name][k]).copy_(
-                        buffer if alone else buffer[k]
-                    )
-        self._remember(self._last, sound)
+            self._safe.take(self._last, sound)
+        self._last.take(Snapshot.of(self.trainer.step), sound)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -256,18 +266,11 @@ class _Run:
         left = [k for k, progress in enumerate(self.live) if progress.number not in self.results]
         if not left or len(left) > 0.75 * len(self.live):
             return
-        parameters = self.trainer.step.parameters
-        alone = len(left) == 1
-
-        def kept(snapshot: tuple[Tensor, dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
-            theta, buffers = snapshot
-            cut = {name: value[left] for name, value in buffers.items()}
-            return parameters.keep(theta, left), {
-                name: value[0] if alone else value for name, value in cut.items()
-            }
-
-        self._last, self._safe, self._best = map(kept, (self._last, self._safe, self._best))
         self.trainer.keep(left)
+        parameters = self.trainer.step.parameters
+        self._last, self._safe, self._best = (
+            snapshot.keep(left, parameters) for snapshot in (self._last, self._safe, self._best)
+        )
         self.live = [self.live[k] for k in left]
         if self.validation is not None:
             self.validation = self.validation.keep(left)
