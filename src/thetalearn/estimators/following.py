@@ -55,6 +55,8 @@ class HeldOut:
 class MonitorWatch:
     """Passes epochs on to the monitor."""
 
+    by_batch = False
+
     def __init__(self, estimator: GradientEstimator, monitor: FitMonitor) -> None:
         self._estimator, self._monitor = estimator, monitor
 

@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..specs import wrong_spec
+
 __all__ = [
     "CLASSIFICATION_LOSSES",
     "REGRESSION_LOSSES",
@@ -756,7 +758,7 @@ def make_regression_loss(spec: str | Loss | Callable[[Tensor, Tensor], Tensor]) 
         return REGRESSION_LOSSES[spec]()
     if callable(spec) and not isinstance(spec, type):
         return CallableLoss(spec)
-    raise _wrong_spec(spec, "a Loss, a callable", REGRESSION_LOSSES)
+    raise wrong_spec("loss", spec, "a Loss, a callable", REGRESSION_LOSSES)
 
 
 def make_classification_loss(
@@ -799,11 +801,4 @@ def make_classification_loss(
     if callable(spec) and not isinstance(spec, type):
         return CallableLoss(spec, link)
     kinds = f"a LogLoss, a FocalLoss, a Loss whose link is {link!r}, a callable"
-    raise _wrong_spec(spec, kinds, CLASSIFICATION_LOSSES)
-
-
-def _wrong_spec(spec: object, kinds: str, names: dict[str, Any]) -> ValueError:
-    """The error for a parameter ``loss`` that is nothing we know."""
-    hint = " (this is a class: give an instance)" if isinstance(spec, type) else ""
-    listed = ", ".join(repr(name) for name in names)
-    return ValueError(f"loss={spec!r}{hint} must be {kinds} or one of {listed}")
+    raise wrong_spec("loss", spec, kinds, CLASSIFICATION_LOSSES)

@@ -332,7 +332,7 @@ def test_names():
     assert make_schedule(function) == CallableSchedule(function)
 
 
-@pytest.mark.parametrize("spec", ["Constant", "piecewise", None, 0.1, ["cosine"]])
+@pytest.mark.parametrize("spec", ["Constant", "piecewise", None, 0.1, ["cosine"], Cosine])
 def test_unknown_names(spec):
     message = r'learning_rate=.* must be one of "constant", .*, a Schedule or a callable'
     with pytest.raises(ValueError, match=message):

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...specs import wrong_spec
+
 __all__ = [
     "ACTIVATIONS",
     "ELU",
@@ -685,8 +687,4 @@ def make_activation(spec: str | Activation | Callable[[Tensor], Tensor]) -> Acti
         return ACTIVATIONS[spec]()
     if callable(spec) and not isinstance(spec, type):
         return CallableActivation(spec)
-    names = ", ".join(repr(name) for name in ACTIVATIONS)
-    hint = " (this is a class: give an instance)" if isinstance(spec, type) else ""
-    raise ValueError(
-        f"activation={spec!r}{hint} must be an Activation, a callable or one of {names}"
-    )
+    raise wrong_spec("activation", spec, "an Activation, a callable", ACTIVATIONS)

@@ -624,6 +624,8 @@ class CallbackWatch:
         Another follower.
     """
 
+    by_batch = True
+
     def __init__(
         self,
         net: Net,

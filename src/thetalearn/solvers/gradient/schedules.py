@@ -693,7 +693,7 @@ def make_schedule(
         return spec
     if isinstance(spec, str) and spec in _NAMED:
         return _NAMED[spec](power_t)
-    if callable(spec):
+    if callable(spec) and not isinstance(spec, type):
         return CallableSchedule(spec)
     names = ", ".join(f'"{name}"' for name in LEARNING_RATES)
     raise ValueError(f"learning_rate={spec!r} must be one of {names}, a Schedule or a callable")

@@ -133,6 +133,9 @@ class Trained:
 class Watch(Protocol):
     """Follows the training of a single replica."""
 
+    #: Whether it follows single steps too; if not, it is told of epochs alone.
+    by_batch: bool
+
     def training_begins(self, trainer: Trainer) -> None:
         """Before all; parameters, buffers and the optimizer's memory may be changed in place."""
 
@@ -258,13 +261,12 @@ class Trainer:
 
     def _rate(self, rates: Sequence[float]) -> float | Tensor:
         """Rates as the updater takes them: a number, or a flat tensor."""
-        key = tuple(rates)
-        if self._rates[0] != key:
+        if self._rates[0] != rates:
             alike = len(set(rates)) == 1
             rate: float | Tensor = rates[0] if alike else self._spread(rates)
             if self._rate_scale is not None:
                 rate = self._rate_scale * rate
-            self._rates = key, rate
+            self._rates = list(rates), rate
         return self._rates[1]
 
     def epoch(self, watch: Watch | None = None) -> tuple[list[float], list[float]]:
@@ -275,10 +277,12 @@ class Trainer:
         totals: list[tuple[float, ...]] = []
         full: Program | None = None
         rates = planned = self.rates()
+        steps = watch if watch is not None and watch.by_batch else None
+        penalised = self.penalty.smooth or self.penalty.sharp
         for i, batch in enumerate(self.batches.epoch()):
             program = self.step.program(batch.size, weighted=weighted)
-            if watch is not None:
-                watch.batch_begins(batch)
+            if steps is not None:
+                steps.batch_begins(batch)
             self._load(batch, program)
             if self._masks is not None:
                 if full is None:
@@ -289,7 +293,7 @@ class Trainer:
             losses.append(program.loss.clone())
             totals.append(batch.totals)
             mass = batch.totals if self._accumulated is None else self._gathered(batch, i)
-            if self.penalty.smooth or self.penalty.sharp:
+            if penalised:
                 # Batches whose gradients make one update have one penalty together.
                 value = self.penalty.value()
                 penalties.append(torch.zeros_like(value) if mass is None else value)
@@ -299,12 +303,12 @@ class Trainer:
                 if by_step:
                     planned = self.rates()
                 rates = planned
-                if watch is not None:
-                    rates = [watch.rate(planned[0])]
-                    watch.gradient_ready(batch)
+                if steps is not None:
+                    rates = [steps.rate(planned[0])]
+                    steps.gradient_ready(batch)
                 self._update(mass, rates)
-            if watch is not None:
-                watch.batch_ended(batch, program)
+            if steps is not None:
+                steps.batch_ended(batch, program)
         self.epochs += 1
         self.samples = [
             seen + len(replica.rows)
