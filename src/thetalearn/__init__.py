@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from thetalearn.estimators.basis import PolynomialRegressor as PolynomialRegressor
     from thetalearn.estimators.basis import RandomFeatureRegressor as RandomFeatureRegressor
     from thetalearn.estimators.basis import ReLURegressor as ReLURegressor
+    from thetalearn.estimators.bellman import BellmanApproximator as BellmanApproximator
+    from thetalearn.estimators.bellman import PolicyEvaluator as PolicyEvaluator
+    from thetalearn.estimators.euler import EulerApproximator as EulerApproximator
+    from thetalearn.estimators.euler import FunctionalEquation as FunctionalEquation
     from thetalearn.estimators.features import BSplineFeatures as BSplineFeatures
     from thetalearn.estimators.features import ChebyshevFeatures as ChebyshevFeatures
     from thetalearn.estimators.features import PolynomialFeatures as PolynomialFeatures
@@ -38,14 +42,18 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "BSplineFeatures": "thetalearn.estimators.features",
     "BSplineRegressor": "thetalearn.estimators.basis",
+    "BellmanApproximator": "thetalearn.estimators.bellman",
     "ChebyshevFeatures": "thetalearn.estimators.features",
     "ChebyshevRegressor": "thetalearn.estimators.basis",
+    "EulerApproximator": "thetalearn.estimators.euler",
+    "FunctionalEquation": "thetalearn.estimators.euler",
     "KernelRidgeRegressor": "thetalearn.estimators.kernel",
     "LinearRegressor": "thetalearn.estimators.linear",
     "LogisticClassifier": "thetalearn.estimators.logistic",
     "MLPClassifier": "thetalearn.estimators.mlp",
     "MLPRegressor": "thetalearn.estimators.mlp",
     "PerceptronClassifier": "thetalearn.estimators.perceptron",
+    "PolicyEvaluator": "thetalearn.estimators.bellman",
     "PolynomialFeatures": "thetalearn.estimators.features",
     "PolynomialRegressor": "thetalearn.estimators.basis",
     "RandomFeatureRegressor": "thetalearn.estimators.basis",

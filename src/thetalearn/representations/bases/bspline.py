@@ -21,7 +21,14 @@ from ...threads import one_thread
 from .basis import Extrapolation, Interval, LocalBasis, LocalRows, Order, multi_order
 from .chebyshev import chebyshev_terms, ultraspherical_terms
 
-__all__ = ["AdditiveBSpline", "BSpline", "TensorBSpline", "quantile_knots", "uniform_knots"]
+__all__ = [
+    "AdditiveBSpline",
+    "BSpline",
+    "TensorBSpline",
+    "TensorJet",
+    "quantile_knots",
+    "uniform_knots",
+]
 
 #: Rows handled at a time: what one block needs stays in the processor's cache.
 BLOCK_ROWS = 16_384
@@ -133,7 +140,7 @@ class BSpline(LocalBasis):
         """Cell of each point of the domain, and its coordinate in [-1, 1] within the cell."""
         breaks = torch.from_numpy(self.breaks).to(x)
         widths = breaks[1:] - breaks[:-1]
-        if self._uniform:
+        if len(x) > BLOCK_ROWS and self._uniform:
             cell = ((x - self.interval.low) * (self.n_cells / self.interval.width)).long()
             cell.clamp_(0, self.n_cells - 1)
             cell += (x >= breaks[1:][cell]).long()
@@ -151,17 +158,22 @@ class BSpline(LocalBasis):
 
     def piece_terms(self, x: Tensor, order: int) -> tuple[Tensor, Tensor]:
         """Cell of each point, and the values of the cell's functions there, (n, degree + 1)."""
-        cell, _ = self.locate(self.interval.clamp(x)[0])
+        located = self.locate(self.interval.clamp(x)[0])
+        return located[0], self.located_terms(x, order, located)
+
+    def located_terms(self, x: Tensor, order: int, located: tuple[Tensor, Tensor]) -> Tensor:
+        """The same values, where `locate` has found the nearest points of the domain."""
 
         def inside_terms(inside: Tensor, order: int) -> Tensor:
-            cell, u = self.locate(inside)
+            # As many points as x are all of x; fewer are the ends next to points outside.
+            cell, u = located if len(inside) == len(x) else self.locate(inside)
             widths = torch.from_numpy(np.diff(self.breaks)).to(inside)
             terms = _local_terms(u, self.degree, order, 2.0 / widths[cell])
             pieces = torch.from_numpy(self.pieces).to(inside)[cell]
             values = (pieces @ terms.T[:, :, None])[:, :, 0].T
             return values.masked_fill(values < SNAP, 0.0) if order == 0 else values
 
-        return cell, self.interval.continued(x, order, inside_terms).T
+        return self.interval.continued(x, order, inside_terms).T
 
     def local(self, x: Tensor, order: Order = 0) -> LocalRows:
         """The p + 1 functions that are nonzero at each point, and their derivative."""
@@ -236,14 +248,25 @@ class TensorBSpline(LocalBasis):
             if isinstance(order, int) and order == 0
             else multi_order(order, self.n_inputs)
         )
-        first = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-        values = x.new_ones(len(x), 1)
-        for j, factor in enumerate(self.factors):
-            cell, terms = factor.piece_terms(x[:, j], orders[j])
-            first += int(self.strides[j]) * torch.from_numpy(factor.first).to(x.device)[cell]
-            values = (values[:, :, None] * terms[:, None, :]).flatten(1)
-        columns = first[:, None] + torch.from_numpy(self.offsets).to(x.device)
-        return LocalRows(columns, values, self.n_terms)
+        return self.jet(x).local(orders)
+
+    def jet(self, x: Tensor) -> TensorJet:
+        """Values and partial derivatives of any order at x of shape (n, d), when asked for.
+
+        What they share is computed once: cheaper than a call of `local` for each.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from thetalearn.representations.bases import BSpline, TensorBSpline
+        >>> hat = BSpline([0.5], degree=1)
+        >>> jet = TensorBSpline([hat, hat]).jet(torch.tensor([[0.25, 0.0]], dtype=torch.float64))
+        >>> jet.local((0, 0)).values
+        tensor([[0.5000, 0.0000, 0.5000, 0.0000]], dtype=torch.float64)
+        >>> jet.local((1, 0)).values.round().abs()
+        tensor([[2., 0., 2., 0.]], dtype=torch.float64)
+        """
+        return TensorJet(self, x)
 
     def compress(self, x: Tensor, y: Tensor, weight: Tensor | None = None) -> CompressedRows:
         """Replace the rows of a least-squares problem by at most a few for each cell.
@@ -389,6 +412,54 @@ class TensorBSpline(LocalBasis):
         for column in names:
             joined = [f"{left} {right}".strip() for left in joined for right in column]
         return joined
+
+
+class TensorJet:
+    """Values and partial derivatives of products of B-splines at n points.
+
+    Parameters
+    ----------
+    basis : TensorBSpline
+        The products.
+    x : Tensor of shape (n, d)
+        The points.
+    """
+
+    def __init__(self, basis: TensorBSpline, x: Tensor) -> None:
+        self.basis = basis
+        self.x = x
+        self._terms: dict[tuple[int, int], Tensor] = {}
+
+    @cached_property
+    def _located(self) -> list[tuple[Tensor, Tensor]]:
+        """Cells of the points in each input, and their coordinates there."""
+        factors = self.basis.factors
+        return [f.locate(f.interval.clamp(self.x[:, j])[0]) for j, f in enumerate(factors)]
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """The functions that are nonzero at each point, shape (n, width)."""
+        device = self.x.device
+        first = torch.zeros(len(self.x), dtype=torch.int64, device=device)
+        for factor, stride, (cell, _) in zip(
+            self.basis.factors, self.basis.strides, self._located, strict=True
+        ):
+            first += int(stride) * torch.from_numpy(factor.first).to(device)[cell]
+        return first[:, None] + torch.from_numpy(self.basis.offsets).to(device)
+
+    def local(self, orders: Sequence[int]) -> LocalRows:
+        """The functions that are nonzero at each point, and their partial derivative."""
+        values = self._factor(0, orders[0])
+        for j, k in enumerate(orders[1:], start=1):
+            values = (values[:, :, None] * self._factor(j, k)[:, None, :]).flatten(1)
+        return LocalRows(self.columns, values, self.basis.n_terms)
+
+    def _factor(self, j: int, order: int) -> Tensor:
+        """Derivatives of the functions of input j in the cells of the points."""
+        if (j, order) not in self._terms:
+            factor, x = self.basis.factors[j], self.x[:, j]
+            self._terms[j, order] = factor.located_terms(x, order, self._located[j])
+        return self._terms[j, order]
 
 
 class AdditiveBSpline(LocalBasis):

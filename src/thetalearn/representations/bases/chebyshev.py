@@ -113,27 +113,37 @@ class Chebyshev(BoundedBasis):
 def chebyshev_terms(u: Tensor, degree: int) -> Tensor:
     """T_0(u), ..., T_degree(u) for u of shape (n,), as rows of shape (degree + 1, n)."""
     if u.requires_grad:
-        rows = [torch.ones_like(u), u]
+        values = [torch.ones_like(u), u]
         for _ in range(2, degree + 1):
-            rows.append(2 * u * rows[-1] - rows[-2])
-        return torch.stack(rows[: degree + 1])
+            values.append(2 * u * values[-1] - values[-2])
+        return torch.stack(values[: degree + 1])
     terms = u.new_empty(degree + 1, len(u))
-    terms[0] = 1.0
+    rows = terms.unbind(0)
+    rows[0].fill_(1.0)
     if degree:
-        terms[1] = u
+        rows[1].copy_(u)
     doubled = 2 * u
     for k in range(2, degree + 1):
-        torch.mul(doubled, terms[k - 1], out=terms[k])
-        terms[k] -= terms[k - 2]
+        torch.mul(doubled, rows[k - 1], out=rows[k]).sub_(rows[k - 2])
     return terms
 
 
 def ultraspherical_terms(u: Tensor, degree: int, weight: int) -> Tensor:
     """Gegenbauer polynomials C^(weight)_0, ..., C^(weight)_degree at u, as rows."""
-    rows = [torch.ones_like(u), 2 * weight * u]
-    for k in range(2, degree + 1):
-        rows.append((2 * (k + weight - 1) * u * rows[-1] - (k + 2 * weight - 2) * rows[-2]) / k)
-    return torch.stack(rows[: degree + 1])
+    factors = [(2 * (k + weight - 1) / k, (k + 2 * weight - 2) / k) for k in range(2, degree + 1)]
+    if u.requires_grad:
+        values = [torch.ones_like(u), 2 * weight * u]
+        for up, down in factors:
+            values.append(up * u * values[-1] - down * values[-2])
+        return torch.stack(values[: degree + 1])
+    terms = u.new_empty(degree + 1, len(u))
+    rows = terms.unbind(0)
+    rows[0].fill_(1.0)
+    if degree:
+        torch.mul(u, 2 * weight, out=rows[1])
+    for k, (up, down) in enumerate(factors, start=2):
+        torch.mul(u, rows[k - 1], out=rows[k]).mul_(up).sub_(rows[k - 2], alpha=down)
+    return terms
 
 
 def _primitive_matrix(degree: int) -> np.ndarray:

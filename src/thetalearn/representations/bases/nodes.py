@@ -9,9 +9,17 @@ import numpy as np
 from scipy.stats import qmc
 
 from ...randomness import random_numbers
+from .bspline import BSpline
 from .product import _expand_levels, smolyak_levels
 
-__all__ = ["chebyshev_nodes", "equispaced_nodes", "smolyak_nodes", "sobol_nodes", "tensor_nodes"]
+__all__ = [
+    "chebyshev_nodes",
+    "equispaced_nodes",
+    "greville_nodes",
+    "smolyak_nodes",
+    "sobol_nodes",
+    "tensor_nodes",
+]
 
 Domain = tuple[float, float]
 
@@ -60,6 +68,45 @@ def chebyshev_nodes(
         raise ValueError(f'n_nodes={n_nodes} is too few for kind="{kind}"')
     unit = np.sin(np.pi * numerators / (2 * steps))
     return (domain[0] + domain[1]) / 2 + (domain[1] - domain[0]) / 2 * unit
+
+
+def greville_nodes(spline: BSpline) -> np.ndarray:
+    r"""Greville's nodes of a spline, one for each function, in increasing order.
+
+    Function i of degree p lives on the knots :math:`t_i, \dots, t_{i+p+1}`, and its node is the
+    mean of the inner ones, :math:`(t_{i+1} + \dots + t_{i+p})/p`: for hat functions the knots
+    themselves, for any degree p >= 1 both ends of the domain among them. Interpolation at these
+    nodes has a unique solution. A knot repeated p times, which allows a kink, is a node exactly
+    once. At one repeated p + 1 times, which allows a jump, there is also the number just below it.
+
+    Parameters
+    ----------
+    spline : BSpline
+        The spline.
+
+    Returns
+    -------
+    ndarray of shape (spline.n_terms,)
+
+    References
+    ----------
+    C. de Boor, *A Practical Guide to Splines*, chapters IX and XIII.
+
+    Examples
+    --------
+    >>> from thetalearn.representations.bases import BSpline, greville_nodes
+    >>> greville_nodes(BSpline([1.0, 1.0], degree=2, domain=(0.0, 2.0)))
+    array([0. , 0.5, 1. , 1.5, 2. ])
+    """
+    p, knots, n = spline.degree, spline.knots, spline.n_terms
+    if p == 0:
+        return (knots[:-1] + knots[1:]) / 2
+    windows = np.lib.stride_tricks.sliding_window_view(knots[1:-1], p)[:n]
+    # A mean of equal numbers may round to another one, on the wrong side of a kink.
+    nodes = np.clip(windows.mean(1), windows[:, 0], windows[:, -1])
+    twice = np.flatnonzero(nodes[:-1] == nodes[1:])
+    nodes[twice] = np.nextafter(nodes[twice], -np.inf)
+    return nodes
 
 
 def tensor_nodes(*nodes: np.ndarray) -> np.ndarray:
