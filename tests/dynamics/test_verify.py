@@ -248,7 +248,7 @@ def two_regimes():
 def test_chains_are_solved_and_verified_on_their_own_paths(estimator, basis):
     degree = 4 if basis == "smolyak" else 3
     found = estimator(two_regimes(), basis=basis, degree=degree).fit()
-    states = torch.tensor([[0.15, -0.1], [0.3, -0.1], [0.15, 0.1], [0.3, 0.1]]).double()
+    states = torch.cartesian_prod(*torch.tensor([[0.15, 0.3], [-0.1, 0.1]], dtype=torch.float64))
     output = states[:, 1].exp() * states[:, 0] ** 0.36
     share = found.policy(states.numpy()) / output.numpy()
     assert found.converged_

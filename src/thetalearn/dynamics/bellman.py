@@ -25,6 +25,7 @@ from .greedy import ActionValue, Continuation, GreedyActions
 from .model import DynamicModel, ModelError
 from .run import TARGET, Progress, run
 from .setup import Setup
+from .transforms import Identity
 from .verify import Verdict, errors_alone, verify
 
 __all__ = ["BellmanSolution", "BellmanSystem", "bellman_errors", "evaluate", "solve_bellman"]
@@ -333,21 +334,37 @@ def policy_iteration(
     Convergence of Policy Iteration in Stationary Dynamic Programming* (equal to Newton's method).
     """
     system = BellmanSystem(setup, greedy)
+    sure = greedy.method != "newton"
     for n_iter in range(max_iter + 1):
         actions = system.choose(theta)
         equation = EvaluationEquation(setup.model, setup.to_inputs, actions)
-        residual = residuals(equation, setup.function, theta, setup.rows).flatten()
-        size = float(residual.abs().max())
+        residual = setup.projection(equation).residual(theta)
+        moved = _step_of(setup, equation, theta)
+        size = float(moved.abs().max())
         stop = report({"residual": size}, theta) if n_iter else False
-        if size <= tol:
-            return Root(theta, residual, n_iter, True, "tolerance met")
+        if size <= max(tol, ROUNDING * float(theta.abs().max())):
+            if sure:
+                return Root(theta, residual, n_iter, True, "tolerance met")
+            # The last searches were local ones; a better action elsewhere would show now.
+            system.search_anew()
+            sure = True
+            continue
         if n_iter == max_iter or stop:
             return Root(theta, residual, n_iter, False, f"max_iter={max_iter} steps taken")
-        found = evaluate(setup, actions, tol=tol, max_iter=20, theta=theta)
-        if bool((found.theta - theta).abs().max() <= 1e-15 * theta.abs().max()):
-            return Root(theta, residual, n_iter, size <= 1e3 * tol, "rounding hides any descent")
-        theta = found.theta
+        theta = theta - moved
     raise AssertionError("the loop returns")
+
+
+def _step_of(setup: Setup, equation: EvaluationEquation, theta: Tensor) -> Tensor:
+    """The change of coefficients, to be subtracted, that evaluates the actions of an equation."""
+    if type(setup.model.value_coordinate) is not Identity:
+        # In other coordinates the value of a policy takes several linear solves.
+        actions = equation.actions
+        return theta - evaluate(setup, actions, tol=1e-13, max_iter=20, theta=theta).theta
+    residual, jacobian = setup.projection(equation).linearize(theta)
+    if setup.square:
+        return torch.linalg.solve(jacobian, residual)
+    return torch.linalg.lstsq(jacobian, residual[:, None], driver="gelsd").solution[:, 0]
 
 
 def _verified(setup: Setup, greedy: GreedyActions, root: Root) -> BellmanSolution:

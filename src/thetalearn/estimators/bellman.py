@@ -308,6 +308,12 @@ class BellmanApproximator(ValueEstimator):
         self.device = device
         self.verbose = verbose
 
+    def _resolved_solver(self, setup: Setup) -> str:
+        # Without a line search the first steps, which all change the policy, cost a fifth.
+        if self.solver == "auto" and setup.function.linear and setup.tests is None:
+            return "policy_iteration"
+        return super()._resolved_solver(setup)
+
     def _resolved_maximizer(self, model: DynamicModel) -> str:
         listed = model.discrete_actions is not None
         if self.maximizer == "auto":

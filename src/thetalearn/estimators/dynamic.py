@@ -175,7 +175,7 @@ class DynamicEstimator(ThetaEstimator):
                 root, verdict = self._solve(setup, monitor, start)
         self._setup = setup
         self.nodes_ = setup.states.cpu().numpy()
-        self.n_iter_ = root.n_iter
+        self.n_iter_ = max(root.n_iter, 1)
         self.converged_ = bool(root.converged and verdict.accepted)
         self._verdict = verdict
         self._report_trouble(root, verdict)

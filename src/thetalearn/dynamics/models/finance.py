@@ -87,7 +87,7 @@ def make_lucas_tree(
     >>> model = make_lucas_tree(gamma=2.0)
     >>> ratio = model.exact("policy")(torch.tensor([[0.9], [1.0], [1.1]], dtype=torch.float64))
     >>> ratio.T
-    tensor([[18.0610, 19.4170, 20.7469]], dtype=torch.float64)
+    tensor([[17.7716, 19.1033, 20.4093]], dtype=torch.float64)
     """
     return DynamicModel(
         transition=_next_dividend,

@@ -136,7 +136,6 @@ def make_multicountry(
         euler=_euler,
         shocks=partial(_innovations, n_countries),
         state_bounds=partial(_bounds, n_countries, capital),
-        action_bounds=[(0.0, math.inf)] * n_countries,
         state_names=[
             *(f"k{j}" for j in range(n_countries)),
             *(f"z{j}" for j in range(n_countries)),

@@ -101,7 +101,6 @@ def make_american_put(
         terminal=None if horizon is None else _put_payoff,
         state_names=("S",),
         action_names=("exercise",),
-        state_transform="log",
         solution=solution,
         params={
             "strike": strike,
