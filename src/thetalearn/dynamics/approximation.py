@@ -45,6 +45,10 @@ BASES = ("auto", "chebyshev", "complete", "smolyak", "monomial", "bspline", "mlp
 TENSOR_DEGREES = {1: 15, 2: 7, 3: 4}
 COMPLETE_DEGREES = {1: 15, 2: 9, 3: 6, 4: 4, 5: 3, 6: 3}
 
+#: Share of the width of the box in which polynomials go on as such outside it: shocks lead a
+#: little way out, where a tangent would cost several digits.
+OVERSHOOT = 0.25
+
 #: Points to a tensor grid at most for a basis that is not itself a tensor product.
 CROWD = 6
 
@@ -194,7 +198,7 @@ class Representation:
             if j in chains
             else Polynomial(degrees[j])
             if name == "monomial"
-            else Chebyshev(degrees[j], (float(box[j, 0]), float(box[j, 1])))
+            else Chebyshev(degrees[j], (float(box[j, 0]), float(box[j, 1])), overshoot=OVERSHOOT)
             for j in range(d)
         ]
         sizes = [factor.n_terms for factor in factors]

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..objectives.projection import residuals
 from ..representations.parametric import LinearFunction
 from ..solvers.fixed_point import fixed_point
 from ..solvers.newton import Report

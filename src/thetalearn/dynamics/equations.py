@@ -167,7 +167,15 @@ class EulerEquation(Equation):
         # With gains that are never zero at a bound, the coordinates keep actions inside.
         if self.model.action_bounds is not None and self._may_bind:
             width = torch.where((upper - lower).isfinite(), upper - lower, 1.0)
-            below, above = (a - lower) / width, (upper - a) / width
+            # An infinite distance would have a derivative that is not a number.
+            below = (
+                torch.where(lower.isfinite(), a - torch.where(lower.isfinite(), lower, 0.0), 1.0)
+                / width
+            )
+            above = (
+                torch.where(upper.isfinite(), torch.where(upper.isfinite(), upper, 0.0) - a, 1.0)
+                / width
+            )
             capped = -fischer_burmeister(above, gain)
             limited = torch.where(upper.isfinite(), capped, -gain)
             floored = fischer_burmeister(below, limited)

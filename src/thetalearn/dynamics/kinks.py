@@ -21,7 +21,7 @@ N_GRID, MAX_STEPS = 801, 15
 #: Steps below this are rounding.
 ROUNDING = 1e-13
 
-#: Generations of preimages, kinks in all, and the least distance between two, as a share of the box.
+#: Generations of preimages, kinks in all, and the least share of the box between two of them.
 GENERATIONS, MAX_KINKS, LEAST_GAP = 12, 120, 1e-5
 
 #: Probability of the shocks that carry a kink on, below which its bend does not show.
@@ -155,9 +155,7 @@ def _bracketed(
     return x
 
 
-def spread_knots(
-    n_knots: int, setup: Setup, equation: EulerEquation, theta: Tensor
-) -> np.ndarray:
+def spread_knots(n_knots: int, setup: Setup, equation: EulerEquation, theta: Tensor) -> np.ndarray:
     """Interior knots, the closer the more the policy is curved.
 
     References

@@ -25,12 +25,11 @@ from ..dynamics.greedy import GreedyActions
 from ..dynamics.model import DynamicModel
 from ..dynamics.setup import Setup
 from ..dynamics.verify import Verdict, verify
-from ..monitor import FitMonitor
 from ..objectives.projection import residuals
 from ..randomness import random_numbers
 from ..representations.bases import Basis
 from ..solvers.root import Root
-from .dynamic import DYNAMIC, DynamicEstimator, Policy, coefficients
+from .dynamic import DYNAMIC, SAMPLED, DynamicEstimator, Monitor, Policy, coefficients
 
 __all__ = ["BellmanApproximator", "PolicyEvaluator"]
 
@@ -130,7 +129,7 @@ class BellmanApproximator(ValueEstimator):
     ----------
     model : DynamicModel, default=None
         The problem; see `thetalearn.dynamics.models` for ready-made ones. None stands for
-        a linear-quadratic regulator, with as many states as X has columns (two
+        a linear-quadratic regulator on the box of X, with as many states as X has columns (two
         without X).
     basis : str, Basis or torch.nn.Module, default="auto"
         How the unknown is written, in the coordinates of the model's states: "chebyshev" (all
@@ -178,9 +177,14 @@ class BellmanApproximator(ValueEstimator):
         one action whose reward has kinks; the envelope condition, which needs no search but a
         ``marginal_inverse``; or trying all of ``discrete_actions``. "auto" is "enumerate" with
         these and "newton" without.
+    batch_size : int, default=64
+        States of a minibatch of "adam".
+    learning_rate_init : float, default=1e-3
+        Rate of "adam" at the start; it falls to zero along half a cosine.
     integration : str, default="auto"
         Rule for expectations: one of ``model.distribution.rules``, such as "gauss_hermite",
-        "monomial1", "monomial2" or "sobol".
+        "monomial1", "monomial2" or "sobol". With "auto", "adam" takes expectations by two
+        independent draws (all in one) where residuals are affine in them.
     n_integration_nodes : int, default=None
         Nodes of that rule (for "gauss_hermite", of each shock); None for its own choice.
     max_iter : int, default=500
@@ -245,6 +249,7 @@ class BellmanApproximator(ValueEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DYNAMIC,
+        **SAMPLED,
         "solver": [
             StrOptions(
                 {
@@ -276,6 +281,8 @@ class BellmanApproximator(ValueEstimator):
         sampling: str = "nodes",
         solver: str = "auto",
         maximizer: str = "auto",
+        batch_size: int = 64,
+        learning_rate_init: float = 1e-3,
         integration: str = "auto",
         n_integration_nodes: int | None = None,
         max_iter: int = 500,
@@ -298,6 +305,8 @@ class BellmanApproximator(ValueEstimator):
         self.sampling = sampling
         self.solver = solver
         self.maximizer = maximizer
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
         self.integration = integration
         self.n_integration_nodes = n_integration_nodes
         self.max_iter = max_iter
@@ -336,10 +345,15 @@ class BellmanApproximator(ValueEstimator):
             )
         return str(self.maximizer)
 
-    def _solve(
-        self, setup: Setup, monitor: FitMonitor, theta: Tensor | None
-    ) -> tuple[Root, Verdict]:
+    def _solve(self, setup: Setup, monitor: Monitor, theta: Tensor | None) -> tuple[Root, Verdict]:
         greedy = GreedyActions(self._resolved_maximizer(setup.model))
+
+        def best_at(states: Tensor, theta: Tensor) -> Tensor:
+            return optimal_values(setup, greedy, theta, states)[1]
+
+        def equation_at(states: Tensor, theta: Tensor) -> EvaluationEquation:
+            return EvaluationEquation(setup.model, setup.to_inputs, best_at(states, theta))
+
         if setup.model.horizon is not None:
             solution = solve_backwards(
                 setup, greedy, setup.model.horizon, lambda record, theta: monitor(record)
@@ -353,6 +367,7 @@ class BellmanApproximator(ValueEstimator):
                 max_iter=self.max_iter,
                 report=lambda record, theta: monitor(record),
                 starts=self._starts(setup, theta),
+                runner=self._by_sampling(setup, equation_at, monitor, best_at),
             )
         self._greedy, self._setup, self.theta_ = greedy, setup, solution.theta
         self._quick: Policy | None = None
@@ -433,7 +448,7 @@ class PolicyEvaluator(ValueEstimator):
     ----------
     model : DynamicModel, default=None
         The problem; see `thetalearn.dynamics.models` for ready-made ones. None stands for
-        a linear-quadratic regulator, with as many states as X has columns (two
+        a linear-quadratic regulator on the box of X, with as many states as X has columns (two
         without X).
     decision_rule : callable, default=None
         ``decision_rule(s)`` gives actions (n, m) of states (n, d), both torch tensors; it may name
@@ -615,9 +630,7 @@ class PolicyEvaluator(ValueEstimator):
         value = self._setup.at(states, self.theta_).abs()
         return gap / value.clamp(min=float(rewards.mean()))
 
-    def _solve(
-        self, setup: Setup, monitor: FitMonitor, theta: Tensor | None
-    ) -> tuple[Root, Verdict]:
+    def _solve(self, setup: Setup, monitor: Monitor, theta: Tensor | None) -> tuple[Root, Verdict]:
         if setup.model.horizon is not None:
             raise ValueError(
                 f"{type(self).__name__} evaluates policies for ever: use BellmanApproximator for "

@@ -6,6 +6,7 @@ the unknown function of the model, a value function, a policy or a price.
 
 from __future__ import annotations
 
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable
@@ -22,12 +23,13 @@ from torch import Tensor, nn
 from .._sklearn_compat import Interval, StrOptions, fit_context
 from ..base import DEVICE, RANDOM_STATE, VERBOSE, ThetaEstimator
 from ..dynamics.approximation import BASES, Representation, even_states
-from ..dynamics.model import DynamicModel
+from ..dynamics.model import DynamicModel, Solution
+from ..dynamics.run import Runner
 from ..dynamics.setup import Setup
 from ..dynamics.simulate import simulate, steady_state_of, transition_matrix
 from ..dynamics.verify import Verdict
 from ..exceptions import ConvergenceWarning, warn_user
-from ..monitor import FitMonitor
+from ..objectives.projection import Equation
 from ..randomness import random_numbers
 from ..representations.bases import Basis
 from ..rows import output_like
@@ -39,6 +41,7 @@ __all__ = ["DynamicEstimator"]
 _COUNT = Interval(Integral, 1, None, closed="left")
 
 Policy = Callable[[Tensor], Tensor]
+Monitor = Callable[[dict[str, float]], bool]
 
 #: Parameters of all estimators of this family.
 DYNAMIC: dict[str, list[Any]] = {
@@ -63,6 +66,12 @@ DYNAMIC: dict[str, list[Any]] = {
     **VERBOSE,
 }
 
+#: Those of estimators that can also be trained on minibatches.
+SAMPLED: dict[str, list[Any]] = {
+    "batch_size": [_COUNT],
+    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+}
+
 #: Weights up to which a network is solved by Gauss-Newton, whose matrix has their square.
 MANY_WEIGHTS = 2000
 
@@ -71,6 +80,22 @@ N_SUMMARY = 1000
 
 #: What is simulated before a sample of the ergodic set is taken, and between its states.
 BURN_IN, N_PATHS = 200, 50
+
+
+class UntilStopped:
+    """Once a callback or Ctrl-C has asked to stop, ask every further solve to stop as well."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor, self.stopped = monitor, False
+
+    def __call__(self, record: dict[str, float]) -> bool:
+        """Take note of an iteration."""
+        if not self.stopped:
+            try:
+                self.stopped = self._monitor(record)
+            except KeyboardInterrupt:
+                self.stopped = True
+        return self.stopped
 
 
 class DynamicEstimator(ThetaEstimator):
@@ -86,9 +111,7 @@ class DynamicEstimator(ThetaEstimator):
         """Number of outputs of the unknown function."""
 
     @abstractmethod
-    def _solve(
-        self, setup: Setup, monitor: FitMonitor, theta: Tensor | None
-    ) -> tuple[Root, Verdict]:
+    def _solve(self, setup: Setup, monitor: Monitor, theta: Tensor | None) -> tuple[Root, Verdict]:
         """Solve; sets what the subclass keeps, and gives how it ended."""
 
     @abstractmethod
@@ -105,9 +128,7 @@ class DynamicEstimator(ThetaEstimator):
 
     def _default_model(self, bounds: np.ndarray) -> DynamicModel:
         """What ``model=None`` stands for, with states in the given bounds (d, 2)."""
-        from ..dynamics.models import make_linear_quadratic
-
-        return make_linear_quadratic(n_states=len(bounds), state_bounds=bounds)
+        return regulator(bounds)
 
     def _path_policy(self) -> Policy:
         """The policy as simulations use it."""
@@ -146,7 +167,7 @@ class DynamicEstimator(ThetaEstimator):
         """
         with self._all_or_nothing():
             started = time.perf_counter()
-            states = None if X is None else self._state_rows(X, reset=True)
+            states = None if X is None else distinct(self._state_rows(X, reset=True))
             warm = self._warm_theta()
             self.model_ = self._resolved_model(states)
             self._check_model(self.model_)
@@ -155,13 +176,16 @@ class DynamicEstimator(ThetaEstimator):
             with self._monitored(
                 X, y, None, self._max_iterations(), self._past_history()
             ) as monitor:
-                self._fit_states(states, monitor, warm)
+                told = UntilStopped(monitor)
+                self._fit_states(states, told, warm)
+            # What was made of a start that was given up is no more than a start.
+            self.converged_ = self.converged_ and not told.stopped
             self.history_ = monitor.history
             self._seconds = time.perf_counter() - started
             self._summary: dict[str, float] | None = None
         return self
 
-    def _fit_states(self, states: Tensor | None, monitor: FitMonitor, theta: Tensor | None) -> None:
+    def _fit_states(self, states: Tensor | None, monitor: Monitor, theta: Tensor | None) -> None:
         rng = random_numbers(self.random_state)
         self._seed = int(rng.randint(np.iinfo(np.int32).max))
         setup = self._build(states, rng)
@@ -185,12 +209,42 @@ class DynamicEstimator(ThetaEstimator):
         setup: Setup,
         states: Tensor | None,
         rng: np.random.RandomState,
-        monitor: FitMonitor,
+        monitor: Monitor,
     ) -> tuple[Setup, Root, Verdict]:
         """Put knots where the solution bends, and solve again until they stay."""
         raise ValueError(
             f'kinks="auto" is for EulerApproximator; give {type(self).__name__} their places'
         )
+
+    def _by_sampling(
+        self,
+        setup: Setup,
+        equation: Any,
+        monitor: Monitor,
+        policy: Callable[[Tensor, Tensor], Tensor],
+    ) -> Runner | None:
+        """The solver of ``solver="adam"``, from a start to a root; None for other solvers."""
+        if self._resolved_solver(setup) != "adam":
+            return None
+        from ..dynamics.sampled import is_affine, train_by_sampling
+
+        def runner(theta: Tensor) -> Root:
+            known = equation if isinstance(equation, Equation) else equation(setup.states, theta)
+            drawn = self.integration == "auto" and is_affine(setup, known, theta)
+            return train_by_sampling(
+                setup,
+                equation,
+                theta,
+                expectation="aio" if drawn else "quadrature",
+                n_epochs=self.max_iter,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate_init,
+                rng=random_numbers(self._seed),
+                report=lambda record, theta: monitor(record),
+                policy=policy,
+            )
+
+        return runner
 
     def _report_trouble(self, root: Root, verdict: Verdict) -> None:
         name = type(self).__name__
@@ -271,7 +325,9 @@ class DynamicEstimator(ThetaEstimator):
             rng=rng,
         )
         count = 4 * probe.n_terms if self.n_nodes is None else int(np.prod(self.n_nodes))
-        inputs = even_states(count, probe.to_inputs.box, probe.to_inputs.chains, int(rng.randint(2**31 - 1)))
+        inputs = even_states(
+            count, probe.to_inputs.box, probe.to_inputs.chains, int(rng.randint(2**31 - 1))
+        )
         return probe.to_inputs.inverse(inputs)
 
     def _representation(
@@ -336,9 +392,7 @@ class DynamicEstimator(ThetaEstimator):
         if self.model is None:
             bounds = np.array([[-1.0, 1.0]] * 2)
             if states is not None:
-                bounds = torch.stack(torch.aminmax(states, dim=0), 1).cpu().numpy()
-                flat = bounds[:, 0] == bounds[:, 1]
-                bounds[flat] += np.array([-1.0, 1.0])
+                bounds = bounds_of(states)
             return self._default_model(bounds)
         if states is not None and states.shape[1] != self.model.n_states:
             raise ValueError(
@@ -662,3 +716,83 @@ def coefficients(theta: Tensor, n_outputs: int, linear: bool) -> np.ndarray:
     if not linear:
         return values
     return values if n_outputs == 1 else values.reshape(-1, n_outputs).T.copy()
+
+
+def distinct(states: Tensor) -> Tensor:
+    """The states, each once: a repeated one determines no further coefficient."""
+    found = torch.unique(states, dim=0)
+    # The memory of an array need not lie where a tensor's does, on which the last bits depend.
+    return found if len(found) < len(states) else states.clone()
+
+
+def bounds_of(states: Tensor) -> np.ndarray:
+    """A box (d, 2) of some width around states."""
+    bounds = torch.stack(torch.aminmax(states, dim=0), 1).cpu().numpy()
+    flat = bounds[:, 0] == bounds[:, 1]
+    width = np.maximum(1.0, np.abs(bounds[flat, :1]))
+    bounds[flat] += width * np.array([-1.0, 1.0])
+    return bounds
+
+
+def regulator(bounds: np.ndarray) -> DynamicModel:
+    r"""The regulator that ``model=None`` stands for, which never leaves its box.
+
+    In the coordinates x that put the box between -1 and 1, the loss is the mean of all
+    :math:`x_j^2` plus :math:`u^2 / d`, and :math:`x_j' = 0.9 x_j`, to which u is added for the
+    first.
+    """
+    middle, half = middle_and_half(bounds)
+    return DynamicModel(
+        reward=_loss,
+        transition=_controlled,
+        discount=_DISCOUNT,
+        state_bounds=bounds,
+        action_names=["u"],
+        steady_state=_at_rest,
+        solution=Solution(_regulator_policy, _regulator_value),
+        params={"middle": middle, "half": half},
+        name="linear-quadratic regulator",
+    )
+
+
+def middle_and_half(bounds: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Middle (d,) of a box and half of its widths (d,)."""
+    low, high = torch.from_numpy(bounds).to(torch.float64).unbind(1)
+    return (low + high) / 2, (high - low) / 2
+
+
+#: Discount and persistence of the regulator, what its value falls with the square of the first
+#: state and of the others, and how strongly its control follows the first.
+_DISCOUNT, _PERSISTENCE = 0.95, 0.9
+_LEAN = 1 - _DISCOUNT - _DISCOUNT * _PERSISTENCE**2
+_STEERED = (math.sqrt(_LEAN**2 + 4 * _DISCOUNT) - _LEAN) / (2 * _DISCOUNT)
+_LEFT_ALONE = 1 / (1 - _DISCOUNT * _PERSISTENCE**2)
+_FEEDBACK = _DISCOUNT * _STEERED * _PERSISTENCE / (1 + _DISCOUNT * _STEERED)
+
+
+def _scaled(s: Tensor, middle: Tensor, half: Tensor) -> Tensor:
+    return (s - middle.to(s)) / half.to(s)
+
+
+def _loss(s: Tensor, a: Tensor, middle: Tensor, half: Tensor) -> Tensor:
+    return -(_scaled(s, middle, half).square().sum(1) + a[:, 0].square()) / s.shape[1]
+
+
+def _controlled(s: Tensor, a: Tensor, e: Tensor, middle: Tensor, half: Tensor) -> Tensor:
+    moved = _PERSISTENCE * _scaled(s, middle, half)
+    moved = torch.cat([moved[:, :1] + a, moved[:, 1:]], 1)
+    return middle.to(s) + half.to(s) * moved
+
+
+def _at_rest(middle: Tensor) -> tuple[Tensor, Tensor]:
+    return middle, middle.new_zeros(1)
+
+
+def _regulator_policy(s: Tensor, middle: Tensor, half: Tensor) -> Tensor:
+    return -_FEEDBACK * _scaled(s, middle, half)[:, :1]
+
+
+def _regulator_value(s: Tensor, middle: Tensor, half: Tensor) -> Tensor:
+    squares = _scaled(s, middle, half).square()
+    first, others = squares[:, 0], squares[:, 1:].sum(1)
+    return -(_STEERED * first + _LEFT_ALONE * others) / s.shape[1]

@@ -24,11 +24,10 @@ from ..dynamics.kinks import find_kinks, spread_knots
 from ..dynamics.model import DynamicModel
 from ..dynamics.setup import Setup
 from ..dynamics.verify import Verdict
-from ..monitor import FitMonitor
 from ..randomness import random_numbers
 from ..representations.bases import Basis
 from ..solvers.root import Root
-from .dynamic import DYNAMIC, DynamicEstimator, coefficients
+from .dynamic import DYNAMIC, SAMPLED, DynamicEstimator, Monitor, coefficients, middle_and_half
 
 __all__ = ["EulerApproximator", "FunctionalEquation"]
 
@@ -51,9 +50,7 @@ class ResidualEstimator(DynamicEstimator):
     def _n_outputs(self, model: DynamicModel) -> int:
         return model.n_actions + self._n_constraints(model)
 
-    def _solve(
-        self, setup: Setup, monitor: FitMonitor, theta: Tensor | None
-    ) -> tuple[Root, Verdict]:
+    def _solve(self, setup: Setup, monitor: Monitor, theta: Tensor | None) -> tuple[Root, Verdict]:
         model = setup.model
         equation = EulerEquation(
             model, setup.to_inputs, marginal_rewards_keep_sign(model), self._n_constraints(model)
@@ -68,6 +65,9 @@ class ResidualEstimator(DynamicEstimator):
             rng=random_numbers(self._seed),
             n_restarts=self.n_restarts,
             theta=theta,
+            runner=self._by_sampling(
+                setup, equation, monitor, lambda s, th: policy_of(setup, equation, th)(s)
+            ),
         )
         self._equation, self._setup, self.theta_ = equation, setup, solution.theta
         self.coef_ = coefficients(solution.theta, setup.function.n_outputs, setup.function.linear)
@@ -124,7 +124,7 @@ class EulerApproximator(ResidualEstimator):
     ----------
     model : DynamicModel, default=None
         The problem; see `thetalearn.dynamics.models` for ready-made ones. None stands for
-        a linear-quadratic regulator, with as many states as X has columns (two
+        a linear-quadratic regulator on the box of X, with as many states as X has columns (two
         without X).
     basis : str, Basis or torch.nn.Module, default="auto"
         How the unknown is written, in the coordinates of the model's states: "chebyshev" (all
@@ -165,9 +165,14 @@ class EulerApproximator(ResidualEstimator):
         a model with an ``endogenous_grid``, with Anderson acceleration; L-BFGS; or minibatches of
         sampled states with Adam, for large networks. "auto" is "newton" or "gauss_newton", and
         "lbfgs" for networks of more than 2000 weights.
+    batch_size : int, default=64
+        States of a minibatch of "adam".
+    learning_rate_init : float, default=1e-3
+        Rate of "adam" at the start; it falls to zero along half a cosine.
     integration : str, default="auto"
         Rule for expectations: one of ``model.distribution.rules``, such as "gauss_hermite",
-        "monomial1", "monomial2" or "sobol".
+        "monomial1", "monomial2" or "sobol". With "auto", "adam" takes expectations by two
+        independent draws (all in one) where residuals are affine in them.
     n_integration_nodes : int, default=None
         Nodes of that rule (for "gauss_hermite", of each shock); None for its own choice.
     max_iter : int, default=500
@@ -230,6 +235,7 @@ class EulerApproximator(ResidualEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DYNAMIC,
+        **SAMPLED,
         "solver": [StrOptions({"auto", "newton", "gauss_newton", "fixed_point", "lbfgs", "adam"})],
     }
 
@@ -247,6 +253,8 @@ class EulerApproximator(ResidualEstimator):
         n_nodes: int | Sequence[int] | None = None,
         sampling: str = "nodes",
         solver: str = "auto",
+        batch_size: int = 64,
+        learning_rate_init: float = 1e-3,
         integration: str = "auto",
         n_integration_nodes: int | None = None,
         max_iter: int = 500,
@@ -268,6 +276,8 @@ class EulerApproximator(ResidualEstimator):
         self.n_nodes = n_nodes
         self.sampling = sampling
         self.solver = solver
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
         self.integration = integration
         self.n_integration_nodes = n_integration_nodes
         self.max_iter = max_iter
@@ -291,9 +301,7 @@ class EulerApproximator(ResidualEstimator):
         if model.euler is None:
             check_derivable(model)
 
-    def _solve(
-        self, setup: Setup, monitor: FitMonitor, theta: Tensor | None
-    ) -> tuple[Root, Verdict]:
+    def _solve(self, setup: Setup, monitor: Monitor, theta: Tensor | None) -> tuple[Root, Verdict]:
         self._value: tuple[Setup, Tensor] | None = None
         return super()._solve(setup, monitor, theta)
 
@@ -302,7 +310,7 @@ class EulerApproximator(ResidualEstimator):
         setup: Setup,
         states: Tensor | None,
         rng: np.random.RandomState,
-        monitor: FitMonitor,
+        monitor: Monitor,
     ) -> tuple[Setup, Root, Verdict]:
         if self.basis != "bspline" or setup.model.n_states > 1:
             raise ValueError(
@@ -312,7 +320,9 @@ class EulerApproximator(ResidualEstimator):
         for _ in range(KINK_ROUNDS):
             found = find_kinks(setup, self._equation, self.theta_)
             width = float(np.ptp(setup.to_inputs.box))
-            stay = len(found) == len(kinks) and np.allclose(found, kinks, rtol=0, atol=KINK_TOL * width)
+            stay = len(found) == len(kinks) and np.allclose(
+                found, kinks, rtol=0, atol=KINK_TOL * width
+            )
             if stay and len(kinks):
                 break
             kinks = found
@@ -411,8 +421,8 @@ class FunctionalEquation(ResidualEstimator):
     ----------
     model : DynamicModel, default=None
         The problem; see `thetalearn.dynamics.models` for ready-made ones. None stands for
-        the discounted sum of the
-        means of states that fade, with as many states as X has columns (two without X).
+        the discounted sum of the means of states that fade to the middle of the box of X, with as
+        many states as X has columns (two without X).
     basis : str, Basis or torch.nn.Module, default="auto"
         How the unknown is written, in the coordinates of the model's states: "chebyshev" (all
         products of Chebyshev polynomials), "complete" (those of total degree at most ``degree``),
@@ -570,6 +580,7 @@ class FunctionalEquation(ResidualEstimator):
             euler=_present_value,
             state_bounds=bounds,
             action_names=["value"],
+            params=dict(zip(("middle", "half"), middle_and_half(bounds), strict=True)),
         )
 
     def _check_model(self, model: DynamicModel) -> None:
@@ -595,9 +606,12 @@ class FunctionalEquation(ResidualEstimator):
         return self.policy(X)
 
 
-def _fading(s: Tensor, f: Tensor, e: Tensor) -> Tensor:
-    return 0.9 * s
+def _fading(s: Tensor, f: Tensor, e: Tensor, middle: Tensor) -> Tensor:
+    return middle.to(s) + 0.9 * (s - middle.to(s))
 
 
-def _present_value(s: Tensor, f: Tensor, s_next: Tensor, f_next: Tensor) -> Tensor:
-    return f - s.mean(1, keepdim=True) - 0.95 * f_next
+def _present_value(
+    s: Tensor, f: Tensor, s_next: Tensor, f_next: Tensor, middle: Tensor, half: Tensor
+) -> Tensor:
+    x = (s - middle.to(s)) / half.to(s)
+    return f - x.mean(1, keepdim=True) - 0.95 * f_next

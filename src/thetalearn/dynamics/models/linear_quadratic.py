@@ -87,6 +87,11 @@ def make_linear_quadratic(
     ValueError
         If the shapes of the matrices do not fit together, or the loss is not as required.
 
+    Notes
+    -----
+    The next state may leave the bounds, so an approximation is exact only if it goes on beyond
+    them as the quadratic that it is inside: ``basis="monomial"`` does.
+
     References
     ----------
     L. Ljungqvist and T. Sargent, *Recursive Macroeconomic Theory*, chapter on linear-quadratic

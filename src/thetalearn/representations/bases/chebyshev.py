@@ -32,6 +32,9 @@ class Chebyshev(BoundedBasis):
     extrapolation : {"error", "clip", "linear"}, default="linear"
         What the functions are outside the domain: an error, their value at the nearest end, or
         their tangent there.
+    overshoot : float, default=0.0
+        Share of the domain's width by which it may be left on either side before that happens:
+        until there, the functions go on as the polynomials that they are.
 
     References
     ----------
@@ -51,14 +54,23 @@ class Chebyshev(BoundedBasis):
         degree: int,
         domain: tuple[float, float] = (-1.0, 1.0),
         extrapolation: Extrapolation = "linear",
+        overshoot: float = 0.0,
     ) -> None:
         self.degree = degree
+        self.overshoot = overshoot
         self.interval = Interval(*domain, extrapolation)
+        margin = overshoot * self.interval.width
+        self._reach = Interval(
+            self.interval.low - margin, self.interval.high + margin, extrapolation
+        )
         self.n_terms = degree + 1
+
+    def _terms(self, x: Tensor, order: int) -> Tensor:
+        return self._reach.continued(x, order, self._inside)
 
     def _inside(self, x: Tensor, order: int) -> Tensor:
         u = (2 * x - (self.interval.low + self.interval.high)) / self.interval.width
-        u = u.clamp(-1.0, 1.0)
+        u = u.clamp(-1.0 - 2 * self.overshoot, 1.0 + 2 * self.overshoot)
         scale = 2.0 / self.interval.width
         if order == 0:
             return chebyshev_terms(u, self.degree)
