@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from statistics import median
 from typing import Any
 
@@ -36,6 +37,8 @@ TESTS, PERIODS = 2_000, 10_000
 PATH_BOX = ((0.82, 1.2), (0.86, 1.16))
 WIDE_BOX = ((0.6, 1.6), (0.7, 1.45))
 
+QUANTITIES = ("policy", "value")
+
 Box = tuple[tuple[float, float], ...]
 
 
@@ -46,6 +49,8 @@ class Problem:
     name: str
     settings: str
     make: Callable[[], Any]
+    #: What must be exact: a linear spline holds the policy of B7, but not its value.
+    exact: tuple[str, ...] = QUANTITIES
 
 
 def problems() -> list[Problem]:
@@ -84,6 +89,7 @@ def problems() -> list[Problem]:
             "B7 borrowing limit",
             "Euler, linear splines, knots at the kinks",
             lambda: EulerApproximator(limit, basis="bspline", degree=1, knots=kinks),
+            exact=("policy",),
         ),
         *(regulator(d) for d in (2, 3, 5, 10)),
         Problem(
@@ -118,11 +124,20 @@ def time_closed_forms(chosen: Options) -> tuple[Race, dict[str, tuple[Any, ...]]
     cases = {f"{p.name}|{p.settings}": p for p in problems()}
     timed = race({key: lambda p=p: quiet_fit(p.make) for key, p in cases.items()}, chosen)
     found = {
-        key: (e.n_iter_, e.converged_, distance(e, "policy"), distance(e, "value"))
+        key: (
+            e.n_iter_,
+            e.converged_,
+            *(distance(e, which) if which in cases[key].exact else "-" for which in QUANTITIES),
+        )
         for key, e in timed.results.items()
     }
     timed.results.clear()
     return timed, found
+
+
+def least(timed: Race, way: str) -> str:
+    """Milliseconds of the fastest round, which other programs disturbed least."""
+    return f"{1e3 * min(timed.seconds[way]):.4g}"
 
 
 def compare_closed_forms(chosen: Options) -> None:
@@ -136,7 +151,16 @@ def compare_closed_forms(chosen: Options) -> None:
             met = seconds < CLOSED and worst < FOUND and converged
             said = "met" if met else "MISSED"
             rows.append(
-                [*key.split("|"), threads, timed.milliseconds(key), n_iter, policy, value, said]
+                [
+                    *key.split("|"),
+                    threads,
+                    timed.milliseconds(key),
+                    least(timed, key),
+                    n_iter,
+                    policy,
+                    value,
+                    said,
+                ]
             )
     print_table(
         f"Closed forms: fits under {1e3 * CLOSED:g} ms with errors under {FOUND:g}",
@@ -145,6 +169,7 @@ def compare_closed_forms(chosen: Options) -> None:
             "estimator",
             "threads",
             "ms",
+            "least, ms",
             "iterations",
             "policy error",
             "value error",
@@ -233,6 +258,7 @@ def compare_growth(chosen: Options) -> None:
                     name,
                     threads,
                     timed.milliseconds(name),
+                    least(timed, name),
                     *errors,
                     f"errors {'met' if accurate else 'MISSED'}, time {'met' if fast else 'MISSED'}",
                 ]
@@ -244,6 +270,7 @@ def compare_growth(chosen: Options) -> None:
             "rule",
             "threads",
             "ms",
+            "least, ms",
             "mean, box",
             "max, box",
             "mean, path",
@@ -283,23 +310,24 @@ def compare_network(chosen: Options) -> None:
     rows, races = [], []
     # From one seed to the other the time varies more than from round to round.
     few = Options(max(chosen.rounds // 2, 1), chosen.patience)
-    for units in (8, 12):
-        for threads in THREADS:
-            timed, found = fresh(time_network, units, few, threads=threads)
-            races.append(timed)
-            for seed, (weights, n_iter, *errors) in found.items():
-                met = errors[0] < NETWORK_ERROR and median(timed.seconds[seed]) < NETWORK
-                rows.append(
-                    [
-                        f"{units}-{units}, {weights} weights",
-                        threads,
-                        seed,
-                        f"{median(timed.seconds[seed]):.2f}",
-                        n_iter,
-                        *(f"{error:.1e}" for error in errors),
-                        "met" if met else "MISSED",
-                    ]
-                )
+    for units, threads in product((8, 12), THREADS):
+        if units > 8 and threads > 1:
+            continue
+        timed, found = fresh(time_network, units, few, threads=threads)
+        races.append(timed)
+        for seed, (weights, n_iter, *errors) in found.items():
+            met = errors[0] < NETWORK_ERROR and median(timed.seconds[seed]) < NETWORK
+            rows.append(
+                [
+                    f"{units}-{units}, {weights} weights",
+                    threads,
+                    seed,
+                    f"{median(timed.seconds[seed]):.2f}",
+                    n_iter,
+                    *(f"{error:.1e}" for error in errors),
+                    "met" if met else "MISSED",
+                ]
+            )
     print_table(
         f"Networks on the stochastic Brock-Mirman model: median error under {NETWORK_ERROR:g} in "
         f"less than {NETWORK:g} s\n(DEQN-JAX publishes a median of {PUBLISHED:g} after 20,001 "
@@ -398,9 +426,9 @@ def time_jacobians(degree: int, chosen: Options) -> tuple[Race, Race, dict[str, 
     said = {
         "steps": [end.n_iter for end in ends],
         "jacobian": float((ours - peer).abs().max() / peer.abs().max()),
-        "theta": float(np.ptp([end.theta.numpy() for end in ends], axis=0).max()),
+        "policy": float(np.ptp([setup.at(setup.checks, end.theta) for end in ends], axis=0).max()),
     }
-    assert said["jacobian"] < 1e-10 and said["theta"] < 1e-8, said
+    assert said["jacobian"] < 1e-10 and said["policy"] < 1e-8, said
     single.results.clear()
     whole.results.clear()
     return single, whole, said

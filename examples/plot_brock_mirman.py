@@ -148,8 +148,8 @@ def comparison(names: Sequence[str] = tuple(COLOURS)) -> dict[tuple[str, str, st
 # .. math:: \varrho = m + \sqrt{m^2 - 1}, \qquad m = \frac{b + a}{b - a},
 #
 # a degree (Bernstein): the ellipse with foci a and b through zero has semi-axes of this sum.
-# Cubic splines converge with the fourth power of the number of intervals. The policy of a Bellman
-# equation comes from the slope of the value function, and loses one order.
+# Errors of cubic splines fall, in the limit, with the fourth power of the number of intervals. The
+# policy of a Bellman equation comes from the slope of the value function, and loses one order.
 
 ALPHA, BETA = 0.36, 0.96
 
@@ -231,9 +231,10 @@ def convergence(
 # thousand, in seconds.
 #
 # In natural units Chebyshev and complete polynomials of degree ten in capital have the same errors:
-# capital is what is hard here, and both hold the same powers of it. Monomials hold them too, and
-# are so nearly collinear that the Bellman equation's tolerance is out of reach. A Smolyak set
-# of as many coefficients reaches degree sixteen in capital, and has a value better by two digits.
+# capital is what is hard here, and both hold the same powers of it. Monomials hold them too,
+# but in raw units their matrix has a condition number above 1e10, and the Bellman equation's
+# tolerance is out of reach. A Smolyak set of as many coefficients reaches degree sixteen in
+# capital, and has a value better by two digits.
 # Splines are behind, because the function is analytic. (`plot_borrowing_limit.py` has a model in
 # which this is reversed.) Where nothing but capital limits them, policies of the Bellman equation,
 # which come from the slope of what is approximated, have about ten times the errors of the Euler

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from thetalearn.estimators.mlp import MLPClassifier as MLPClassifier
     from thetalearn.estimators.mlp import MLPRegressor as MLPRegressor
     from thetalearn.estimators.perceptron import PerceptronClassifier as PerceptronClassifier
+    from thetalearn.inspection.dynamics import ImpulseResponseDisplay as ImpulseResponseDisplay
+    from thetalearn.inspection.dynamics import PathDisplay as PathDisplay
+    from thetalearn.inspection.dynamics import PolicyDisplay as PolicyDisplay
+    from thetalearn.inspection.dynamics import ResidualDisplay as ResidualDisplay
+    from thetalearn.inspection.dynamics import ValueDisplay as ValueDisplay
     from thetalearn.inspection.training import TrainingDisplay as TrainingDisplay
     from thetalearn.plugins import all_estimators as all_estimators
     from thetalearn.plugins import get_estimator as get_estimator
@@ -47,12 +52,15 @@ _MODULE_OF = {
     "ChebyshevRegressor": "thetalearn.estimators.basis",
     "EulerApproximator": "thetalearn.estimators.euler",
     "FunctionalEquation": "thetalearn.estimators.euler",
+    "ImpulseResponseDisplay": "thetalearn.inspection.dynamics",
     "KernelRidgeRegressor": "thetalearn.estimators.kernel",
     "LinearRegressor": "thetalearn.estimators.linear",
     "LogisticClassifier": "thetalearn.estimators.logistic",
     "MLPClassifier": "thetalearn.estimators.mlp",
     "MLPRegressor": "thetalearn.estimators.mlp",
+    "PathDisplay": "thetalearn.inspection.dynamics",
     "PerceptronClassifier": "thetalearn.estimators.perceptron",
+    "PolicyDisplay": "thetalearn.inspection.dynamics",
     "PolicyEvaluator": "thetalearn.estimators.bellman",
     "PolynomialFeatures": "thetalearn.estimators.features",
     "PolynomialRegressor": "thetalearn.estimators.basis",
@@ -60,8 +68,10 @@ _MODULE_OF = {
     "RandomFeatures": "thetalearn.estimators.features",
     "ReLUFeatures": "thetalearn.estimators.features",
     "ReLURegressor": "thetalearn.estimators.basis",
+    "ResidualDisplay": "thetalearn.inspection.dynamics",
     "SoftmaxClassifier": "thetalearn.estimators.logistic",
     "TrainingDisplay": "thetalearn.inspection.training",
+    "ValueDisplay": "thetalearn.inspection.dynamics",
     "all_estimators": "thetalearn.plugins",
     "get_estimator": "thetalearn.plugins",
     "list_estimators": "thetalearn.plugins",

@@ -187,6 +187,24 @@ def euler_errors(setup: Setup, equation: EulerEquation, theta: Tensor, states: T
     return residuals(equation, setup.function, theta, setup.rows_at(states))
 
 
+def policy_errors(
+    setup: Setup,
+    equation: EulerEquation,
+    policy: Callable[[Tensor], Tensor],
+    states: Tensor,
+) -> Tensor:
+    """Unit-free residuals (n, E) of any policy, such as one that maximises for a value function."""
+    rows = setup.rows_at(states)
+    with torch.no_grad():
+        actions = policy(states)
+        y = equation.unknowns(states, actions)
+        s, e, each = rows.repeated(states), rows.shocks(), rows.repeated(actions)
+        after = setup.model.next_states(s, each, e)
+        later = equation.unknowns(after, policy(after))
+        mean = rows.mean(equation.integrand(s, rows.repeated(y), after, later, e))
+        return equation.combine(states, y, mean).detach()
+
+
 def consumption_errors(
     setup: Setup, equation: EulerEquation, theta: Tensor, states: Tensor
 ) -> Tensor:

@@ -20,7 +20,8 @@ from ..dynamics.bellman import (
     solve_backwards,
     solve_bellman,
 )
-from ..dynamics.equations import EvaluationEquation
+from ..dynamics.equations import EulerEquation, EvaluationEquation, check_derivable
+from ..dynamics.euler import marginal_rewards_keep_sign, policy_errors
 from ..dynamics.greedy import GreedyActions
 from ..dynamics.model import DynamicModel
 from ..dynamics.setup import Setup
@@ -101,6 +102,21 @@ class ValueEstimator(DynamicEstimator):
             values = continuation(self._setup, self._theta_of(period)).expanded(rows)
             (slope,) = torch.autograd.grad(values.sum(), rows)
         return self._matrix_like(slope, X)
+
+    def bellman_errors(self, X: ArrayLike) -> np.ndarray:
+        """Unit-free errors of the equation that the value solves, at states.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_states, n_features)
+            States.
+
+        Returns
+        -------
+        ndarray of shape (n_states,)
+            :math:`(V - TV) / |V|`, with its sign; see `residuals`.
+        """
+        return self.residuals(X)
 
     def _theta_of(self, period: int) -> Tensor:
         if self.model_.horizon is None:
@@ -399,6 +415,31 @@ class BellmanApproximator(ValueEstimator):
         """
         rows = self._rows_inside(X)
         return self._like(self._policy_at(rows, period), X)
+
+    def euler_errors(self, X: ArrayLike) -> np.ndarray:
+        """Unit-free errors of the Euler equations that the policy amounts to, at states.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_states, n_features)
+            States.
+
+        Returns
+        -------
+        ndarray of shape (n_states,) or (n_states, n_actions)
+            Errors with their sign; see `EulerApproximator.euler_errors`.
+
+        Raises
+        ------
+        ModelError
+            If no Euler equation can be derived.
+        """
+        rows = self._rows_inside(X)
+        model = self.model_
+        if model.euler is None:
+            check_derivable(model)
+        equation = EulerEquation(model, self._setup.to_inputs, marginal_rewards_keep_sign(model))
+        return self._like(policy_errors(self._setup, equation, self._policy_at, rows), X)
 
     def _policy_at(self, states: Tensor, period: int = 0) -> Tensor:
         return optimal_values(self._setup, self._greedy, self._ahead(period), states)[1]

@@ -104,6 +104,7 @@ class DynamicEstimator(ThetaEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = DYNAMIC
     model: DynamicModel | None
     theta_: Tensor
+    converged_: bool
     _steady_of: Setup
 
     @abstractmethod
@@ -189,6 +190,8 @@ class DynamicEstimator(ThetaEstimator):
         rng = random_numbers(self.random_state)
         self._seed = int(rng.randint(np.iinfo(np.int32).max))
         setup = self._build(states, rng)
+        if isinstance(self.kinks, str):
+            self._check_kinks(setup)
         with threads_for(setup.function.n_parameters**2):
             root, verdict = self._solve(setup, monitor, self._usable(theta, setup))
             if isinstance(self.kinks, str):
@@ -212,6 +215,10 @@ class DynamicEstimator(ThetaEstimator):
         monitor: Monitor,
     ) -> tuple[Setup, Root, Verdict]:
         """Put knots where the solution bends, and solve again until they stay."""
+        raise NotImplementedError
+
+    def _check_kinks(self, setup: Setup) -> None:
+        """Refuse ``kinks="auto"`` where it cannot be."""
         raise ValueError(
             f'kinks="auto" is for EulerApproximator; give {type(self).__name__} their places'
         )
@@ -551,6 +558,11 @@ class DynamicEstimator(ThetaEstimator):
         return self._ergodic(n_states, rng).cpu().numpy()
 
     def _ergodic(self, n_states: int, rng: np.random.RandomState) -> Tensor:
+        if self.model_.horizon is not None:
+            raise ValueError(
+                f"a model with horizon={self.model_.horizon} has no long run: use simulate, and "
+                'sampling="nodes" or "sobol"'
+            )
         first = self._first_states(None, N_PATHS)
         periods = -(-n_states // N_PATHS)
         paths = simulate(self.model_, self._path_policy(), first, BURN_IN + periods, rng)
@@ -572,6 +584,8 @@ class DynamicEstimator(ThetaEstimator):
     @property
     def _steady(self) -> Tensor | None:
         """Where a path without shocks comes to rest."""
+        if self.model_.horizon is not None:
+            return None
         if "_steady_cache" not in self.__dict__ or self._steady_of is not self._setup:
             middle = self.model_.middle_states()[1]
             rest = steady_state_of(self.model_, self._path_policy(), middle)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from .._sklearn_compat import StrOptions
-from ..dynamics.bellman import continuation, evaluate
+from ..dynamics.bellman import bellman_errors, continuation, evaluate
 from ..dynamics.equations import EulerEquation, check_derivable
 from ..dynamics.euler import (
     consumption_errors,
@@ -20,6 +20,7 @@ from ..dynamics.euler import (
     policy_of,
     solve_euler,
 )
+from ..dynamics.greedy import GreedyActions
 from ..dynamics.kinks import find_kinks, spread_knots
 from ..dynamics.model import DynamicModel
 from ..dynamics.setup import Setup
@@ -139,9 +140,11 @@ class EulerApproximator(ResidualEstimator):
         rows in X.
     knots : int, array-like or list of these, default=None
         Interior knots of the splines, or their number, of all states or of each; None for 10.
-    kinks : array-like or list of these, default=None
+    kinks : "auto", array-like or list of these, default=None
         Points, in the coordinates of the states, at which the slope may jump: knots of
-        multiplicity ``degree``.
+        multiplicity ``degree``. "auto", for splines of one state, finds where bounds begin to bind
+        and the states that lead there, and spreads the other knots by curvature; ``kinks_`` then
+        holds the places.
     hidden_layer_sizes : int or sequence of int, default=(16, 16)
         Units in each hidden layer of "mlp".
     activation : str or callable, default="tanh"
@@ -312,10 +315,6 @@ class EulerApproximator(ResidualEstimator):
         rng: np.random.RandomState,
         monitor: Monitor,
     ) -> tuple[Setup, Root, Verdict]:
-        if self.basis != "bspline" or setup.model.n_states > 1:
-            raise ValueError(
-                'kinks="auto" needs basis="bspline" and a model of one state: give their places'
-            )
         kinks = np.zeros(0)
         for _ in range(KINK_ROUNDS):
             found = find_kinks(setup, self._equation, self.theta_)
@@ -334,9 +333,15 @@ class EulerApproximator(ResidualEstimator):
         self.kinks_ = kinks
         return setup, root, verdict
 
-    def _n_knots(self) -> int:
+    def _check_kinks(self, setup: Setup) -> None:
+        if self.basis != "bspline" or setup.model.n_states > 1:
+            raise ValueError(
+                'kinks="auto" needs basis="bspline" and a model of one state: give their places'
+            )
         if self.knots is not None and np.ndim(self.knots) > 0:
             raise ValueError('kinks="auto" places the knots itself: give knots as a number')
+
+    def _n_knots(self) -> int:
         return 10 if self.knots is None else int(self.knots)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -376,6 +381,24 @@ class EulerApproximator(ResidualEstimator):
             self._value = setup, root.theta
         setup, theta = self._value
         return self._like(continuation(setup, theta)(rows)[:, None], X)
+
+    def bellman_errors(self, X: ArrayLike) -> np.ndarray:
+        """Unit-free errors of the Bellman equation that the value of the policy makes, at states.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_states, n_features)
+            States.
+
+        Returns
+        -------
+        ndarray of shape (n_states,)
+            Errors with their sign; see `BellmanApproximator.bellman_errors`.
+        """
+        self.value(X)
+        setup, theta = self._value  # type: ignore[misc]
+        rows = self._rows_inside(X)
+        return self._like(bellman_errors(setup, GreedyActions("newton"), theta, rows)[:, None], X)
 
     def euler_errors(self, X: ArrayLike, unit: str = "residual") -> np.ndarray:
         r"""Errors of the Euler equations at states.
