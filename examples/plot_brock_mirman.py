@@ -102,7 +102,7 @@ class Fit:
     value: float
 
 
-def grid(n_capital: int = 101, n_productivity: int = 21) -> np.ndarray:
+def grid(n_capital: int = 61, n_productivity: int = 11) -> np.ndarray:
     """States off the nodes, shape (n_capital, n_productivity, 2)."""
     axes = np.linspace(*CAPITAL, n_capital), np.linspace(*PRODUCTIVITY, n_productivity)
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
@@ -298,7 +298,7 @@ def draw_policy(ax, fit: Fit) -> None:
 
 def draw_errors(ax, fits: dict[tuple[str, str, str], Fit], kind: str) -> None:
     """Draw the errors of policies over capital, the largest over productivity."""
-    states = grid(401, 11)
+    states = grid(201, 5)
     for name, colour in COLOURS.items():
         if ("natural units", kind, name) not in fits:
             continue

@@ -4,15 +4,19 @@ import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from thetalearn import (
+    BellmanApproximator,
     BSplineFeatures,
     BSplineRegressor,
     ChebyshevRegressor,
+    EulerApproximator,
+    FunctionalEquation,
     KernelRidgeRegressor,
     LinearRegressor,
     LogisticClassifier,
     MLPClassifier,
     MLPRegressor,
     PerceptronClassifier,
+    PolicyEvaluator,
     PolynomialRegressor,
     RandomFeatureRegressor,
     ReLURegressor,
@@ -46,6 +50,10 @@ VARIANTS = [
     SoftmaxClassifier(solver="newton-cg"),
     SoftmaxClassifier(alpha=0.0),
     PerceptronClassifier(kernel="rbf"),
+    BellmanApproximator(basis="complete", degree=0, solver="gauss_newton"),
+    PolicyEvaluator(solver="gauss_newton"),
+    EulerApproximator(basis="monomial", degree=0),
+    FunctionalEquation(basis="complete", degree=0),
 ]
 
 #: Networks with every solver, loss, normalisation and schedule that is not a default. Few epochs,

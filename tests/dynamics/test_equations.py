@@ -17,8 +17,6 @@ from thetalearn.dynamics.coordinates import StateMap
 from thetalearn.dynamics.equations import (
     EulerEquation,
     EvaluationEquation,
-    check_derivable,
-    controlled_states,
     fischer_burmeister,
     from_value,
     marginal_values,
@@ -35,6 +33,7 @@ from thetalearn.dynamics.models import (
     make_stochastic_brock_mirman,
 )
 from thetalearn.dynamics.setup import Setup
+from thetalearn.dynamics.structure import check_derivable, controlled_states
 from thetalearn.objectives.projection import linearize, residuals
 
 #: Two exact routes, whose terms are a few digits larger than their sum.

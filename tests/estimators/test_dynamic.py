@@ -41,6 +41,10 @@ from thetalearn.representations.bases import Chebyshev, ProductBasis, complete_i
 
 OUTPUT = make_brock_mirman_output()
 CAPITAL = make_brock_mirman()
+#: In levels the logarithms of the closed form are no polynomials, and there is something to do.
+LEVELS = dataclasses.replace(
+    OUTPUT, state_transform="identity", action_transform="identity", steady_state=None
+)
 #: In the logarithms of states and actions the policy is linear and the value too: low degrees are
 #: exact but for the search for the best action.
 ESTIMATORS = {
@@ -146,7 +150,7 @@ class TestFit:
         X = np.random.default_rng(0).normal(50, 3, (n, 2))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            est = cls(random_state=0).fit(X)
+            est = cls(max_iter=20, random_state=0).fit(X)
         assert est.model_.n_states == 2
         assert est.coef_.size <= n
         assert np.isfinite(est.predict(X)).all()
@@ -167,7 +171,8 @@ class TestFit:
         assert_allclose(est.predict(X), X.mean(1) / (1 - 0.95 * 0.9), rtol=1e-9, atol=1e-9)
 
     def test_states_of_no_width_get_a_box(self):
-        est = FunctionalEquation().fit(np.full((3, 2), 7.0))
+        with pytest.warns(ConvergenceWarning, match="raise degree"):
+            est = FunctionalEquation().fit(np.full((3, 2), 7.0))
         assert (np.diff(est.model_.bounds.numpy()) > 0).all()
 
     @every
@@ -337,11 +342,9 @@ class TestErrors:
         assert_allclose(
             est.euler_errors(X, unit="consumption"), (implied / c[:, 0] - 1).numpy(), atol=1e-10
         )
-        assert_allclose(
-            np.abs(est.euler_errors(X)),
-            np.abs(1 - expected.numpy() * c[:, 0].numpy() ** model.params["gamma"]),
-            atol=1e-10,
-        )
+        gain = 1 - expected.numpy() * c[:, 0].numpy() ** model.params["gamma"]
+        # Complementarity with the bounds bends residuals by a square of their own size.
+        assert_allclose(np.abs(est.euler_errors(X)), np.abs(gain), rtol=1e-3)
 
     def test_both_units_vanish_at_an_exact_solution(self, fitted):
         X = states_of(OUTPUT)
@@ -386,9 +389,7 @@ class TestErrors:
         if name == "equation":
             est.set_params(model=make_burnside(), degree=2)
         else:
-            # In levels the logarithms of the closed form are no polynomials.
-            levels = {"state_transform": "identity", "action_transform": "identity"}
-            est.set_params(model=dataclasses.replace(OUTPUT, **levels), degree=6)
+            est.set_params(model=LEVELS, degree=6)
         est.fit()
         X = states_of(est.model)
         assert est.score(X) == pytest.approx(-np.log10(np.abs(est.residuals(X)).mean()))
@@ -489,6 +490,18 @@ WAYS = [
     ("mlp", "collocation", "gauss_newton"),
     ("mlp", "least_squares", "auto"),
 ]
+#: The slow ones once: what differs in them is the same code for both estimators.
+SLOW = [
+    way
+    for way in WAYS
+    if way[0] == "mlp" and way[1:] not in (("auto", "auto"), ("galerkin", "auto"))
+]
+SLOW = [way for way in SLOW if way[2] not in ("newton", "fixed_point", "policy_iteration")]
+SLOW += [way for way in WAYS if way[0] in BASES[1:] and way[1] != "galerkin" and way[2] == "lbfgs"]
+CASES = [
+    *((EulerApproximator, *way) for way in WAYS),
+    *((BellmanApproximator, *way) for way in WAYS if way not in SLOW),
+]
 
 
 class TestSelection:
@@ -506,13 +519,18 @@ class TestSelection:
             objective=objective,
             solver=solver,
             random_state=0,
-            max_iter=400,
+            n_nodes=16 if basis == "mlp" else None,
+            n_integration_nodes=3,
+            max_iter=40 if basis == "mlp" else 400,
             n_restarts=0,
         )
         return est
 
-    @maximising
-    @pytest.mark.parametrize(("basis", "objective", "solver"), WAYS, ids=map("-".join, WAYS))
+    @pytest.mark.parametrize(
+        ("cls", "basis", "objective", "solver"),
+        CASES,
+        ids=["-".join([case[0].__name__, *case[1:]]) for case in CASES],
+    )
     def test_agree_or_refuse(self, cls, basis, objective, solver):
         if cls is EulerApproximator and solver == "policy_iteration":
             with pytest.raises(ValueError, match="solver"):
@@ -749,10 +767,11 @@ class TestSearches:
         assert found.best_params_["basis"] in ("chebyshev", "bspline")
 
     def test_over_hidden_layers(self):
-        est = EulerApproximator(
-            make_growth(), basis="mlp", n_restarts=0, max_iter=30, random_state=0
-        )
-        found = self.search(est, {"hidden_layer_sizes": [(1,), (4,)]})
+        est = EulerApproximator(LEVELS, basis="mlp", n_restarts=0, max_iter=20, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            found = GridSearchCV(est, {"hidden_layer_sizes": [(1,), (4,)]}, cv=2)
+            found.fit(states_of(LEVELS, 40))
         assert found.best_params_ == {"hidden_layer_sizes": (4,)}
 
     def test_over_parameters_of_the_model(self):

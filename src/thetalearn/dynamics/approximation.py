@@ -45,9 +45,14 @@ BASES = ("auto", "chebyshev", "complete", "smolyak", "monomial", "bspline", "mlp
 TENSOR_DEGREES = {1: 15, 2: 7, 3: 4}
 COMPLETE_DEGREES = {1: 15, 2: 9, 3: 6, 4: 4, 5: 3, 6: 3}
 
-#: Share of the width of the box in which polynomials go on as such outside it: shocks lead a
-#: little way out, where a tangent would cost several digits.
+#: Share of the width of the box by which polynomials go on as such outside it, at most: shocks lead
+#: a little way out, where a tangent would cost several digits.
 OVERSHOOT = 0.25
+
+#: Largest value that they may take there, which decides the share at high degrees. Where paths
+#: leave the box for good, only the continuation ties them down, and one that magnifies rounding
+#: more than this makes a wrong policy a root.
+AMPLIFICATION = 50.0
 
 #: Points to a tensor grid at most for a basis that is not itself a tensor product.
 CROWD = 6
@@ -198,7 +203,9 @@ class Representation:
             if j in chains
             else Polynomial(degrees[j])
             if name == "monomial"
-            else Chebyshev(degrees[j], (float(box[j, 0]), float(box[j, 1])), overshoot=OVERSHOOT)
+            else Chebyshev(
+                degrees[j], (float(box[j, 0]), float(box[j, 1])), overshoot=_overshoot(degrees[j])
+            )
             for j in range(d)
         ]
         sizes = [factor.n_terms for factor in factors]
@@ -312,6 +319,12 @@ def _one_each(parameter: str, given: Any, d: int) -> list[int]:
             f"{parameter}={given!r} must be a whole number, or one for each of the {d} states"
         )
     return [int(number) for number in np.broadcast_to(numbers, d)]
+
+
+def _overshoot(degree: int) -> float:
+    """How far beyond the box a polynomial of a degree, at most 1 in it, stays within bounds."""
+    reach = math.cosh(math.acosh(AMPLIFICATION) / max(degree, 1))
+    return min(OVERSHOOT, (reach - 1) / 2)
 
 
 def _own(given: Any, j: int, d: int) -> Any:

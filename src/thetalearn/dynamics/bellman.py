@@ -13,17 +13,12 @@ from ..solvers.fixed_point import fixed_point
 from ..solvers.newton import Report
 from ..solvers.newton import _ignore as ignore
 from ..solvers.root import Root
-from .equations import (
-    EvaluationEquation,
-    controlled_states,
-    from_value,
-    to_value,
-    transition_slopes,
-)
+from .equations import EvaluationEquation, from_value, to_value
 from .greedy import ActionValue, Continuation, GreedyActions
 from .model import DynamicModel, ModelError
-from .run import TARGET, Progress, run
+from .run import TARGET, run, run_network
 from .setup import Setup
+from .structure import controlled_states, transition_slopes
 from .transforms import Identity
 from .verify import Verdict, errors_alone, verify
 
@@ -156,12 +151,40 @@ def bellman_errors(
     Where V passes through zero, a reward of average size takes the place of V. With a horizon,
     ``later`` holds the coefficients of the next period, or ``last`` says that there is none.
     """
-    value = continuation(setup, theta)(states)
-    ahead = None if last else (theta if later is None else later)
-    best, actions = optimal_values(setup, greedy, ahead, states)
+    value, best, actions = _both_sides(setup, greedy, theta, states, later, last)
     size = setup.model.rewards(states, actions).abs()
     floor = size[size.isfinite()].mean() if size.isfinite().any() else size.mean()
     return (value - best) / value.abs().clamp(min=float(floor))
+
+
+def _both_sides(
+    setup: Setup,
+    greedy: GreedyActions,
+    theta: Tensor,
+    states: Tensor,
+    later: Tensor | None = None,
+    last: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The value (n,) at states, that of the best actions there, and these actions."""
+    value = continuation(setup, theta)(states)
+    ahead = None if last else (theta if later is None else later)
+    best, actions = optimal_values(setup, greedy, ahead, states)
+    return value, best, actions
+
+
+def _spread_errors(
+    setup: Setup,
+    greedy: GreedyActions,
+    theta: Tensor,
+    states: Tensor,
+    later: Tensor | None = None,
+    last: bool = False,
+) -> Tensor:
+    """Errors (n,) in units of how much the value varies, which no constant in it can hide."""
+    value, best, _ = _both_sides(setup, greedy, theta, states, later, last)
+    spread = continuation(setup, theta)(setup.checks).std()
+    size = spread.clamp(min=1e-12 * float(value.abs().max()) + 1e-300)
+    return (value - best) / size
 
 
 def solve_bellman(
@@ -203,6 +226,7 @@ def solve_bellman(
     """
     best: BellmanSolution | None = None
     failure: Exception | None = None
+    found: list[Tensor] = []
     for start in [*starts, *_starts(setup, greedy)]:
         try:
             theta = start()
@@ -218,8 +242,12 @@ def solve_bellman(
             solution = replace(solution, root=replace(root, converged=True))
         if best is None or _rank(solution) < _rank(best):
             best = solution
-        if solution.root.converged and solution.verdict.accepted:
+        # Another start would lead to the same place, or to another one no more accurate.
+        settled = solution.verdict.accepted or solution.verdict.coarse
+        again = any(torch.allclose(solution.theta, other, rtol=1e-5, atol=1e-8) for other in found)
+        if solution.root.converged and (settled or again):
             break
+        found.append(solution.theta)
     if best is None:
         raise failure or ModelError("no start gives finite values: narrow state_bounds")
     return best
@@ -249,9 +277,18 @@ def solve_backwards(
             break
     done = len(found) == horizon
     root = Root(torch.stack(found), gap, len(found), done, "last period" if done else "stopped")
-    later = found[1] if len(found) > 1 else None
-    errors = bellman_errors(setup, greedy, found[0], setup.checks, later=later, last=later is None)
-    return BellmanSolution(root.theta, root, errors_alone(errors))
+    errors = [
+        _spread_errors(
+            setup,
+            greedy,
+            now,
+            setup.checks,
+            later=found[period + 1] if period + 1 < len(found) else None,
+            last=period + 1 == len(found),
+        )
+        for period, now in enumerate(found)
+    ]
+    return BellmanSolution(root.theta, root, errors_alone(torch.stack(errors)))
 
 
 def _run(
@@ -270,13 +307,12 @@ def _run(
     if solver == "policy_iteration":
         return policy_iteration(setup, greedy, theta, within, max_iter, report)
     system = BellmanSystem(setup, greedy)
-    if not setup.function.linear:
-        report = Progress(report)
-    root = run(system, solver, theta, tol=within, max_iter=max_iter, report=report)
+    solve = run if setup.function.linear else run_network
+    root = solve(system, solver, theta, tol=within, max_iter=max_iter, report=report)
     # The last searches were local ones; a better action elsewhere would show now.
     system.search_anew()
     if greedy.method == "newton" and _larger(system.residual(root.theta), root.residual, within):
-        root = run(system, solver, root.theta, tol=within, max_iter=max_iter, report=report)
+        root = solve(system, solver, root.theta, tol=within, max_iter=max_iter, report=report)
     # The rounding of values, which a small 1 - beta asks for more than.
     floor = ROUNDING * float(setup.at(setup.states, root.theta).abs().max())
     if not root.converged and setup.tests is None and bool(root.residual.abs().max() <= floor):
@@ -367,11 +403,14 @@ def _step_of(setup: Setup, equation: EvaluationEquation, theta: Tensor) -> Tenso
 
 
 def _verified(setup: Setup, greedy: GreedyActions, root: Root) -> BellmanSolution:
+    # Not by a condition that the solver itself relied on.
+    judge = GreedyActions("newton") if greedy.method == "envelope" else greedy
+
     def errors(states: Tensor) -> Tensor:
-        return bellman_errors(setup, greedy, root.theta, states)
+        return _spread_errors(setup, judge, root.theta, states)
 
     return BellmanSolution(
-        root.theta, root, verify(setup, path_policy(setup, greedy, root.theta), errors)
+        root.theta, root, verify(setup, path_policy(setup, judge, root.theta), errors)
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,12 +9,11 @@ from torch import Tensor
 
 from ..objectives.projection import Equation
 from .coordinates import StateMap
-from .model import DynamicModel, ModelError
+from .model import DynamicModel
+from .structure import controlled_states
+from .transforms import Logit
 
 __all__ = ["EulerEquation", "EvaluationEquation", "fischer_burmeister", "marginal_values"]
-
-#: Relative size below which a derivative counts as zero when a model's structure is read off.
-NEGLIGIBLE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -188,8 +186,8 @@ class EulerEquation(Equation):
     @property
     def _may_bind(self) -> bool:
         """Whether the coordinates of the actions let these reach their bounds."""
-        return self.model.action_coordinates.trivial or any(
-            type(column).__name__ != "Logit" for column in self.model.action_coordinates.columns
+        return any(
+            not isinstance(column, Logit) for column in self.model.action_coordinates.columns
         )
 
     def _multipliers(self, y: Tensor) -> Tensor | None:
@@ -265,72 +263,3 @@ def _offsetting(effects: Tensor, slopes: Tensor) -> Tensor:
         return torch.linalg.solve(effects.mT, slopes)
     gram = effects @ effects.mT
     return torch.linalg.solve(gram, (effects @ slopes[:, :, None])[:, :, 0])
-
-
-def controlled_states(model: DynamicModel) -> list[int]:
-    """The states whose next value depends on an action."""
-    if model.controlled is None:
-        s, a, e = _trial_point(model)
-        by_action, _ = transition_slopes(model, s, a, e)
-        moved = (by_action.abs() > 0).any(2).any(0)
-        object.__setattr__(model, "controlled", torch.nonzero(moved)[:, 0].tolist())
-    assert model.controlled is not None
-    return model.controlled
-
-
-def check_derivable(model: DynamicModel) -> None:
-    """Refuse a model whose Euler equation cannot be derived from reward and transition.
-
-    Raises
-    ------
-    ModelError
-        If a change of some state cannot be offset by the actions, whatever the shocks.
-    """
-    moved = controlled_states(model)
-    if not moved:
-        raise ModelError(
-            "no action moves a state, so there is no Euler equation to derive: give euler="
-        )
-    s, a, e = _trial_point(model)
-    by_action, by_state = transition_slopes(model, s, a, e)
-    lagged = by_state[:, [i for i in range(model.n_states) if i not in moved]][:, :, moved]
-    effects, wanted = by_action[:, moved], by_state[:, moved][:, :, moved]
-    offsets = torch.linalg.pinv(effects) @ wanted
-    error = (effects @ offsets - wanted).abs().amax()
-    if lagged.abs().amax() > 0 if lagged.numel() else False:
-        raise ModelError(
-            "a state that no action moves depends on one that they do, so the value function "
-            "cannot be eliminated: give euler="
-        )
-    if error > 1e-6 * wanted.abs().amax().clamp(min=1e-12):
-        raise ModelError(
-            "a change of the states cannot be offset by the actions, so the value function "
-            "cannot be eliminated from the first-order conditions: give euler="
-        )
-
-
-def _trial_point(model: DynamicModel) -> tuple[Tensor, Tensor, Tensor]:
-    s = model.middle_states()
-    return s, model.inside_actions(s), model.quiet_shocks(s)
-
-
-def transition_slopes(
-    model: DynamicModel, s: Tensor, a: Tensor, e: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Derivatives of the next states in actions (n, d, m) and in states (n, d, d)."""
-    s, a = s.detach().requires_grad_(), a.detach().requires_grad_()
-    with torch.enable_grad():
-        after = model.next_states(s, a, e)
-        totals = after.sum(0).unbind()
-    by_action, by_state = [], []
-    for total in totals:
-        if not after.requires_grad:
-            gradients: tuple[Tensor | None, ...] = (None, None)
-        else:
-            gradients = torch.autograd.grad(total, (a, s), retain_graph=True, allow_unused=True)
-        by_action.append(torch.zeros_like(a) if gradients[0] is None else gradients[0])
-        by_state.append(torch.zeros_like(s) if gradients[1] is None else gradients[1])
-    return torch.stack(by_action, 1), torch.stack(by_state, 1)
-
-
-Policy = Callable[[Tensor], Tensor]

@@ -16,10 +16,11 @@ from ..solvers.newton import _ignore as ignore
 from ..solvers.root import Root
 from .equations import EulerEquation
 from .iteration import endogenous_grid, time_step
-from .model import DynamicModel
-from .run import TARGET, Progress, Runner, run
+from .model import DynamicModel, ModelError
+from .run import TARGET, Runner, run, run_network
 from .setup import Setup
 from .starts import linear_policy
+from .structure import bounds_move_along
 from .verify import Verdict, verify
 
 __all__ = ["EulerSolution", "euler_errors", "solve_euler"]
@@ -32,6 +33,18 @@ GRID_STEPS = 100
 
 #: Grid points of that method at least, where it is the solver itself.
 GRID_POINTS = 500
+
+#: Actions that are tried in each state to see whether a constraint can be met.
+N_CANDIDATES = 300
+
+#: Share of the width between the bounds at which one of them binds.
+BINDING = 1e-7
+
+WRONG_BOUND = (
+    "a bound binds that does not move with the states as the actions do, so that its multiplier "
+    "is missing from the derived Euler equation: give it as constraint=, give euler=, or use "
+    "BellmanApproximator"
+)
 
 #: Steps of time iteration that prepare a start for Newton's method.
 PREPARATION = 15
@@ -94,8 +107,10 @@ def solve_euler(
     runner : callable, default=None
         Another solver, from a start to a root.
     """
+    check_feasible(setup)
     solve = runner or _solver(setup, equation, solver, tol, max_iter, report)
     best: EulerSolution | None = None
+    found: list[Tensor] = []
     for start in _starts(setup, equation, theta, rng, n_restarts):
         if not residuals(equation, setup.function, start, setup.rows).isfinite().all():
             continue
@@ -105,14 +120,47 @@ def solve_euler(
             solution = replace(solution, root=replace(root, converged=True))
         if best is None or _rank(solution) < _rank(best):
             best = solution
-        if solution.root.converged and solution.verdict.accepted:
+        # Another start would lead to the same place, or to another one no more accurate.
+        settled = solution.verdict.accepted or solution.verdict.coarse
+        again = any(torch.allclose(solution.theta, other, rtol=1e-5, atol=1e-8) for other in found)
+        if solution.root.converged and (settled or again):
             break
+        found.append(solution.theta)
     if best is None:
         raise ValueError(
             "no start gives finite residuals at all states: give the model a steady_state, or "
             "action_bounds and state_bounds between which its functions are finite"
         )
     return best
+
+
+def check_feasible(setup: Setup) -> None:
+    """Refuse a constraint that no action satisfies in some state.
+
+    Raises
+    ------
+    ModelError
+        If the largest slack of any constraint is negative at a state, as far as a search over
+        actions throughout their bounds can tell.
+    """
+    model, states = setup.model, setup.states
+    if model.constraint is None:
+        return
+    rng = np.random.RandomState(0)
+    slack = states.new_full((len(states),), -torch.inf)
+    worst = model.inside_actions(states, 0.0), model.inside_actions(states, 1.0)
+    for _ in range(N_CANDIDATES):
+        share = torch.from_numpy(rng.random_sample((1, model.n_actions))).to(states)
+        actions = worst[0] + share * (worst[1] - worst[0])
+        slack = torch.maximum(slack, model.constraints(states, actions).amin(1))
+        if bool((slack >= 0).all()):
+            return
+    i = int(slack.argmin())
+    raise ModelError(
+        f"no action satisfies the constraint in the state {states[i].tolist()}: of "
+        f"{N_CANDIDATES} actions between the bounds the best misses it by {-slack[i]:.3g}; loosen "
+        "the constraint, or narrow state_bounds"
+    )
 
 
 def _solver(
@@ -132,11 +180,8 @@ def _solver(
             setup, equation, start, tol=tol, max_iter=max_iter, report=report
         )
     system = setup.projection(equation)
-    if setup.function.linear:
-        return lambda start: run(system, solver, start, tol=tol, max_iter=max_iter, report=report)
-    return lambda start: run(
-        system, solver, start, tol=tol, max_iter=max_iter, report=Progress(report)
-    )
+    solve = run if setup.function.linear else run_network
+    return lambda start: solve(system, solver, start, tol=tol, max_iter=max_iter, report=report)
 
 
 def _rank(solution: EulerSolution) -> tuple[bool, bool, float]:
@@ -258,7 +303,17 @@ def _verified(setup: Setup, equation: EulerEquation, root: Root) -> EulerSolutio
         found = euler_errors(setup, equation, root.theta, states).abs()
         return found.amax(1)
 
-    verdict = verify(setup, policy_of(setup, equation, root.theta), errors)
+    def objection(states: Tensor) -> str:
+        if model.euler is not None or model.action_bounds is None:
+            return ""
+        actions = policy(states)
+        lower, upper = model.action_limits(states)
+        width = torch.where((upper - lower).isfinite(), upper - lower, 1.0)
+        binding = torch.stack([actions - lower, upper - actions]) <= BINDING * width
+        return "" if bounds_move_along(model, states, actions, binding) else WRONG_BOUND
+
+    model, policy = setup.model, policy_of(setup, equation, root.theta)
+    verdict = verify(setup, policy, errors, objection)
     return EulerSolution(root.theta, root, verdict)
 
 

@@ -16,8 +16,9 @@ from ..solvers.maximize import (
     maximize_newton,
 )
 from .coordinates import StateMap
-from .equations import controlled_states, lagrangian_slopes, to_value, transition_slopes
+from .equations import lagrangian_slopes, to_value
 from .model import DynamicModel, ModelError
+from .structure import controlled_states, probes, transition_slopes
 
 __all__ = ["Continuation", "GreedyActions"]
 
@@ -185,6 +186,12 @@ class GreedyActions:
             If no action of some state is allowed.
         """
         model = continuation.model
+        theta = continuation.theta
+        if theta is not None and not theta.isfinite().all():
+            raise ModelError(
+                "the value function is no longer finite: the search for it has diverged; try "
+                "another basis, a smaller degree or network, or other coordinates of the model"
+            )
         if self.method == "enumerate":
             return self._enumerate(rows, continuation)
         if self.method == "envelope":
@@ -252,6 +259,7 @@ def envelope_actions(continuation: Continuation, s: Tensor) -> Tensor:
             f'maximizer="envelope" needs as many controlled states as actions, but there are '
             f'{len(moved)} and {model.n_actions}: choose "newton"'
         )
+    _check_envelope(model)
     with torch.enable_grad():
         at = s.detach().requires_grad_()
         (value_slope,) = torch.autograd.grad(continuation.expanded(at).sum(), at)
@@ -265,3 +273,26 @@ def envelope_actions(continuation: Continuation, s: Tensor) -> Tensor:
     inverse = model.bound("marginal_inverse")
     lower, upper = model.action_limits(s)
     return torch.minimum(torch.maximum(inverse(due, s), lower), upper)
+
+
+def _check_envelope(model: DynamicModel) -> None:
+    """Refuse a model whose envelope condition depends on the actions or on the shocks."""
+    kept = vars(model)
+    if "_envelope" not in kept:
+        s, a, e, count = probes(model)
+        parts = [
+            *transition_slopes(model, s, a, e),
+            lagrangian_slopes(model, s, a, None)[0].detach(),
+        ]
+        # The same states follow each other, with all shocks, for each of three actions.
+        alike = [part.reshape(3, -1, count, *part.shape[1:]) for part in parts]
+        kept["_envelope"] = all(
+            bool(torch.allclose(part, part[:1, :, :1].expand_as(part), rtol=1e-7, atol=1e-10))
+            for part in alike
+        )
+    if not kept["_envelope"]:
+        raise ModelError(
+            'maximizer="envelope" needs marginal rewards of the states, and effects of states and '
+            "actions on the next states, that depend neither on the actions nor on the shocks; "
+            'those of this model do: choose "newton"'
+        )

@@ -203,9 +203,6 @@ class DynamicModel:
     params: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
 
-    #: States whose next value depends on an action, once somebody has asked.
-    controlled: list[int] | None = field(default=None, init=False, repr=False, compare=False)
-
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", dict(self.params))
         self._check_bounds()
@@ -491,6 +488,15 @@ class DynamicModel:
                         "values in one column, and look up there what each number stands for"
                     )
 
+        for column, values in self.chain_states().items():
+            low, high = self.bounds[column].tolist()
+            outside = values[(values < low) | (values > high)]
+            if len(outside):
+                raise ModelError(
+                    f"the MarkovChain of state {column} has the value {outside[0]:.6g}, outside "
+                    f"its state_bounds ({low:.6g}, {high:.6g}): widen them"
+                )
+
     def _try_functions(self) -> None:
         """Call every function once, so that a mistake shows where the model is made."""
         s = self.middle_states()
@@ -554,8 +560,11 @@ class DynamicModel:
             raise ModelError(
                 f"{call} must give a tensor of shape {wanted} from {shapes}, but gave {got}{hint}"
             )
-        if not result.is_floating_point():
-            raise ModelError(f"{call} must give floating-point numbers, but gave {result.dtype}")
+        if result.dtype != torch.float64:
+            raise ModelError(
+                f"{call} must give numbers of dtype float64, as its arguments are, but gave "
+                f"{result.dtype}: make its tensors with dtype=torch.float64"
+            )
         same = all(
             alone.shape == row.shape
             and torch.allclose(alone, row, rtol=1e-9, atol=1e-12, equal_nan=True)
@@ -583,7 +592,13 @@ _N_ARGUMENTS = {
 def _joined(result: Any) -> Any:
     """Columns given as a tuple, side by side."""
     if isinstance(result, tuple | list):
-        columns = torch.broadcast_tensors(*(torch.as_tensor(column) for column in result))
+        # A number among the columns is as precise as they are.
+        columns = torch.broadcast_tensors(
+            *(
+                column if isinstance(column, Tensor) else torch.tensor(column, dtype=torch.float64)
+                for column in result
+            )
+        )
         return torch.stack(columns, -1)
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from ..solvers.newton import Report
 from ..solvers.root import Residuals, Root, gauss_newton, minimize_lbfgs, newton
 
-__all__ = ["Progress", "Runner", "least_squares_descent", "run"]
+__all__ = ["Progress", "Runner", "least_squares_descent", "run", "run_network"]
 
 #: Mean unit-free error at which a network is taken for solved: the usual target for policies.
 TARGET = 1e-4
@@ -48,12 +49,23 @@ class Progress:
 
     def __init__(self, report: Report) -> None:
         self._report, self._losses = report, [float("inf")]
+        self.stalled = False
 
     def __call__(self, record: dict[str, float], theta: Tensor) -> bool:
         """Take note of an iteration; True asks to stop."""
         self._losses.append(record["loss"])
-        slow = len(self._losses) > WINDOW and self._losses[-1] > SLOW * self._losses[-1 - WINDOW]
-        return self._report(record, theta) or slow
+        long = len(self._losses) > WINDOW
+        self.stalled = long and self._losses[-1] > SLOW * self._losses[-1 - WINDOW]
+        return self._report(record, theta) or self.stalled
+
+
+def run_network(
+    system: Residuals, solver: str, theta: Tensor, *, tol: float, max_iter: int, report: Report
+) -> Root:
+    """Solve for the weights of a network, until it meets the tolerance or hardly gets on."""
+    progress = Progress(report)
+    root = run(system, solver, theta, tol=tol, max_iter=max_iter, report=progress)
+    return replace(root, reason="it hardly got on any more") if progress.stalled else root
 
 
 def least_squares_descent(

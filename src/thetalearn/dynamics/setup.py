@@ -106,9 +106,9 @@ class Setup:
             n_states=None if states is None else len(states),
             random_state=seed,
         )
-        if states is not None:
+        if states is not None and cloud is None:
             check_inside(model, states)
-        else:
+        elif states is None:
             states = to_inputs.inverse(torch.from_numpy(approximation.nodes))
         checks = to_inputs.inverse(even_states(N_CHECKS, to_inputs.box, chains, seed + 1))
         if device is not None:

@@ -18,6 +18,9 @@ Policy = Callable[[Tensor], Tensor]
 #: Periods after which a path without shocks that still moves has no steady state.
 PATIENCE = 5000
 
+#: Periods between leaps to where a path seems to end, and vain ones to give up at.
+LEAP, LEAPS = 50, 3
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -87,17 +90,39 @@ def deterministic_path(
 def steady_state_of(
     model: DynamicModel, policy: Policy, start: Tensor, tol: float = 1e-10
 ) -> Tensor | None:
-    """The state (d,) at which a path without shocks comes to rest; None if it does not."""
+    """The state (d,) at which a path without shocks comes to rest; None if it does not.
+
+    Nor is a path followed any further that stays outside the bounds, or creeps without end.
+    """
+    low, high = model.bounds.to(start).T
     s = start[None]
+    lost = 0
     with torch.no_grad():
-        for _ in range(PATIENCE):
+        for period in range(1, PATIENCE + 1):
             after = model.next_states(s, policy(s), model.quiet_shocks(s))
             if not after.isfinite().all():
                 return None
             if (after - s).abs().max() <= tol * (1 + s.abs().max()):
                 return after[0]
             s = after
+            if period % LEAP:
+                continue
+            # Near its end a path creeps, so leap to where its linear continuation ends.
+            rest = _linear_rest(model, policy, s)
+            inside = bool(((rest >= low) & (rest <= high)).all())
+            s, lost = (rest, 0) if inside else (s, lost + 1)
+            if lost == LEAPS:
+                return None
     return None
+
+
+def _linear_rest(model: DynamicModel, policy: Policy, s: Tensor) -> Tensor:
+    """Where the linear model around s (1, d) comes to rest; NaN if it does not."""
+    matrix = transition_matrix(model, policy, s[0])
+    if not matrix.isfinite().all() or torch.linalg.eigvals(matrix).abs().max() > 1 - 1e-6:
+        return torch.full_like(s, torch.nan)
+    change = model.next_states(s, policy(s), model.quiet_shocks(s)) - s
+    return s + torch.linalg.solve(torch.eye(len(matrix)).to(s) - matrix, change[0])
 
 
 def transition_matrix(model: DynamicModel, policy: Policy, state: Tensor) -> Tensor:

@@ -20,11 +20,12 @@ from ..dynamics.bellman import (
     solve_backwards,
     solve_bellman,
 )
-from ..dynamics.equations import EulerEquation, EvaluationEquation, check_derivable
+from ..dynamics.equations import EulerEquation, EvaluationEquation
 from ..dynamics.euler import marginal_rewards_keep_sign, policy_errors
 from ..dynamics.greedy import GreedyActions
 from ..dynamics.model import DynamicModel
 from ..dynamics.setup import Setup
+from ..dynamics.structure import check_derivable
 from ..dynamics.verify import Verdict, verify
 from ..objectives.projection import residuals
 from ..randomness import random_numbers
@@ -385,7 +386,9 @@ class BellmanApproximator(ValueEstimator):
                 starts=self._starts(setup, theta),
                 runner=self._by_sampling(setup, equation_at, monitor, best_at),
             )
-        self._greedy, self._setup, self.theta_ = greedy, setup, solution.theta
+        # What follows is told by the best actions, however the solver found its way.
+        judge = GreedyActions("newton") if greedy.method == "envelope" else greedy
+        self._greedy, self._setup, self.theta_ = judge, setup, solution.theta
         self._quick: Policy | None = None
         self.coef_ = coefficients(solution.theta, 1, setup.function.linear)
         return solution.root, solution.verdict

@@ -424,18 +424,24 @@ class DynamicEstimator(ThetaEstimator):
 
     def _state_rows(self, X: Any, *, reset: bool) -> Tensor:
         """Validated states (n, d) in float64; columns of a DataFrame are found by their names."""
-        if not reset and not hasattr(self, "feature_names_in_") and hasattr(X, "columns"):
-            X = self._by_name(X)
+        if hasattr(X, "columns"):
+            X = self._by_name(X, reset)
         rows = self._input_rows(X, reset=reset)
         self._row_dtype = rows.dtype
         return rows.to(torch.float64)
 
-    def _by_name(self, X: Any) -> Any:
-        labels = self.model_.state_labels
+    def _by_name(self, X: Any, reset: bool) -> Any:
+        model = self.model if reset else self.model_
+        if model is None or (reset and model.state_names is None):
+            return X  # nothing tells which column is which state
+        known = list(getattr(self, "feature_names_in_", ()))
+        labels = model.state_labels
+        if not reset and known and known != labels:
+            return X
         missing = [name for name in labels if name not in list(X.columns)]
         if missing:
             raise ValueError(f"X lacks the state {missing[0]!r}: its columns must hold {labels}")
-        return X[labels].to_numpy()
+        return X[labels] if reset or known else X[labels].to_numpy()
 
     def _rows_inside(self, X: Any) -> Tensor:
         check_is_fitted(self, "model_")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .._sklearn_compat import StrOptions
 from ..dynamics.bellman import bellman_errors, continuation, evaluate
-from ..dynamics.equations import EulerEquation, check_derivable
+from ..dynamics.equations import EulerEquation
 from ..dynamics.euler import (
     consumption_errors,
     euler_errors,
@@ -23,10 +23,13 @@ from ..dynamics.euler import (
 from ..dynamics.greedy import GreedyActions
 from ..dynamics.kinks import find_kinks, spread_knots
 from ..dynamics.model import DynamicModel
+from ..dynamics.run import run
 from ..dynamics.setup import Setup
+from ..dynamics.structure import check_derivable
 from ..dynamics.verify import Verdict
 from ..randomness import random_numbers
 from ..representations.bases import Basis
+from ..solvers.newton import _ignore as ignore
 from ..solvers.root import Root
 from .dynamic import DYNAMIC, SAMPLED, DynamicEstimator, Monitor, coefficients, middle_and_half
 
@@ -35,8 +38,11 @@ __all__ = ["EulerApproximator", "FunctionalEquation"]
 #: Times that knots are moved to where the solution bends.
 KINK_ROUNDS = 6
 
+#: Steps of a solver before they are moved again.
+KINK_STEPS = 8
+
 #: Share of the box by which a kink may still move.
-KINK_TOL = 1e-8
+KINK_TOL = 1e-7
 
 
 class ResidualEstimator(DynamicEstimator):
@@ -316,21 +322,24 @@ class EulerApproximator(ResidualEstimator):
         monitor: Monitor,
     ) -> tuple[Setup, Root, Verdict]:
         kinks = np.zeros(0)
-        for _ in range(KINK_ROUNDS):
-            found = find_kinks(setup, self._equation, self.theta_)
-            width = float(np.ptp(setup.to_inputs.box))
-            stay = len(found) == len(kinks) and np.allclose(
-                found, kinks, rtol=0, atol=KINK_TOL * width
-            )
-            if stay and len(kinks):
+        theta = self.theta_
+        width = float(np.ptp(setup.to_inputs.box))
+        for rounds in range(KINK_ROUNDS):
+            found = find_kinks(setup, self._equation, theta)
+            settled = rounds > 0 and len(found) == len(kinks)
+            if settled and np.allclose(found, kinks, rtol=0, atol=KINK_TOL * width):
                 break
             kinks = found
-            before = setup, self.theta_
-            knots = spread_knots(self._n_knots(), setup, self._equation, self.theta_)
-            setup = self._build(states, rng, kinks=kinks, knots=knots)
-            start = setup.fit(before[0].at(setup.states, before[1]))
-            root, verdict = self._solve(setup, monitor, start)
+            knots = spread_knots(self._n_knots(), setup, self._equation, theta)
+            before, setup = setup, self._build(states, rng, kinks=kinks, knots=knots)
+            start = setup.fit(before.at(setup.states, theta))
+            conditions = setup.projection(self._equation)
+            solver = self._resolved_solver(setup)
+            theta = run(
+                conditions, solver, start, tol=self.tol, max_iter=KINK_STEPS, report=ignore
+            ).theta
         self.kinks_ = kinks
+        root, verdict = self._solve(setup, monitor, theta)
         return setup, root, verdict
 
     def _check_kinks(self, setup: Setup) -> None:
@@ -340,6 +349,10 @@ class EulerApproximator(ResidualEstimator):
             )
         if self.knots is not None and np.ndim(self.knots) > 0:
             raise ValueError('kinks="auto" places the knots itself: give knots as a number')
+        if self.solver not in ("auto", "newton", "gauss_newton"):
+            raise ValueError(
+                f'kinks="auto" goes with solver="newton" or "gauss_newton", not {self.solver!r}'
+            )
 
     def _n_knots(self) -> int:
         return 10 if self.knots is None else int(self.knots)

@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thetalearn.dynamics.equations import check_derivable
 from thetalearn.dynamics.models import (
     borrowing_kinks,
     make_borrowing_limit,
@@ -17,6 +16,7 @@ from thetalearn.dynamics.models import (
     make_permanent_income,
     make_persistent_income,
 )
+from thetalearn.dynamics.structure import check_derivable
 
 EXACT = {
     "cake": make_cake_eating,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thetalearn.dynamics.coordinates import StateMap
-from thetalearn.dynamics.equations import EulerEquation, check_derivable
+from thetalearn.dynamics.equations import EulerEquation
 from thetalearn.dynamics.models import (
     make_brock_mirman,
     make_brock_mirman_output,
@@ -19,6 +19,7 @@ from thetalearn.dynamics.models import (
     make_rbc_labour,
     make_stochastic_brock_mirman,
 )
+from thetalearn.dynamics.structure import check_derivable
 
 EXACT = {
     "brock_mirman": make_brock_mirman,

@@ -1,5 +1,6 @@
 """Ready-made models, with exact solutions where there are any."""
 
+from .aggregate import LawOfMotion, fit_law_of_motion, make_krusell_smith
 from .business_cycles import make_business_cycle, make_rbc_labour
 from .consumption import (
     borrowing_kinks,
@@ -29,7 +30,9 @@ from .resources import make_escapement
 from .search import make_mccall, reservation_wage
 
 __all__ = [
+    "LawOfMotion",
     "borrowing_kinks",
+    "fit_law_of_motion",
     "make_american_put",
     "make_bermudan_max_call",
     "make_borrowing_limit",
@@ -43,6 +46,7 @@ __all__ = [
     "make_growth",
     "make_income_fluctuation",
     "make_investment",
+    "make_krusell_smith",
     "make_leisure_growth",
     "make_linear_quadratic",
     "make_lucas_tree",

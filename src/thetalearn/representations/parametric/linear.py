@@ -304,7 +304,7 @@ def _least_squares(design: Tensor, y: Tensor, root: Tensor | None) -> Tensor:
         coef, failed = torch.linalg.solve_ex(design, y)
         if not failed and torch.isfinite(coef).all():
             return coef
-    solution = torch.linalg.lstsq(design.cpu(), y.cpu(), driver="gelsy")
+    solution = torch.linalg.lstsq(design.cpu(), y.cpu(), driver="gelsd")
     rank = int(solution.rank)
     if rank < n_terms:
         warn_user(
