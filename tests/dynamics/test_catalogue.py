@@ -378,10 +378,12 @@ def test_two_countries():
 @pytest.mark.slow
 def test_income_fluctuations_against_endogenous_grid_points():
     model = models.make_income_fluctuation()
-    consumer = solved(EulerApproximator(model, basis="bspline", knots=300, kinks="auto"))
+    consumer = solved(
+        EulerApproximator(model, basis="bspline", knots=200, kinks="auto", random_state=0)
+    )
     states = torch.linspace(*model.bounds[0].tolist(), 8192, dtype=torch.float64)[:, None]
     rule = model.distribution.nodes()
-    # The grid is linear between its points: 5,000 of them leave 6e-7.
+    # The reference is linear between its points, of which 5,000 leave nearly all of the 1e-6.
     for n_points in (5000, 20_000):
         policy, end = endogenous_grid(model, rule, n_points=n_points, tol=1e-10)
         assert end.converged

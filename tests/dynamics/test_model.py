@@ -106,9 +106,9 @@ def test_wrong_shapes_are_told_with_names_and_shapes(changes, message):
         ({"transition": lambda s, a, e: s @ torch.ones(4, 1)}, r"transition\(s, a, e\) failed"),
         (
             {"reward": lambda s, a: (a > 0).long()[:, 0]},
-            r"floating-point numbers, but gave .*int64",
+            r"dtype float64.*but gave .*int64",
         ),
-        ({"constraint": lambda s, a: a > 0}, r"constraint.*floating-point.*bool"),
+        ({"constraint": lambda s, a: a > 0}, r"constraint.*dtype float64.*bool"),
     ],
 )
 def test_functions_that_fail_are_named(changes, message):

@@ -155,10 +155,12 @@ def test_one_bad_state_shows_in_the_maximum_and_not_in_the_mean():
 
 
 def test_errors_alone():
-    fine = errors_alone(torch.tensor([-1e-3, 2e-3]))
-    assert fine.accepted and fine.maximum == pytest.approx(2e-3)
-    assert fine.mean == pytest.approx(1.5e-3)
-    broken = errors_alone(torch.tensor([1.0, torch.nan]))
+    fine = errors_alone(torch.tensor([[-1e-4, 2e-4], [0.0, 0.0]]))
+    assert fine.accepted and fine.maximum == pytest.approx(2e-4)
+    assert fine.mean == pytest.approx(1.5e-4)
+    coarse = errors_alone(torch.tensor([[0.0, 0.0], [0.1, 0.1]]))
+    assert coarse.coarse and not coarse.accepted and "mean error" in coarse.reason
+    broken = errors_alone(torch.tensor([[1.0, torch.nan]]))
     assert not broken.accepted and broken.reason == "its errors are not finite"
 
 

@@ -260,12 +260,15 @@ class TestOutputs:
         with pytest.raises(ValueError, match=r"X lacks the state 'z'.*\['k', 'z'\]"):
             est.predict(frame[["k", "other"]])
 
-    def test_columns_of_a_frame_seen_in_fit_must_stay(self):
+    def test_columns_of_a_frame_given_to_fit_are_found_by_name(self):
         X = states_of(CAPITAL, 60)
         frame = pd.DataFrame(X, columns=["k", "z"])
         est = EulerApproximator(CAPITAL, degree=3).fit(frame)
-        with pytest.raises(ValueError, match="feature names"):
-            est.predict(frame[["z", "k"]])
+        assert_allclose(est.predict(frame[["z", "k"]]), est.predict(X), rtol=1e-14)
+        swapped = EulerApproximator(CAPITAL, degree=3).fit(frame[["z", "k"]])
+        assert_allclose(swapped.predict(frame), est.predict(X), rtol=1e-9)
+        with pytest.raises(ValueError, match="lacks the state 'z'"):
+            EulerApproximator(CAPITAL, degree=3).fit(frame.rename(columns={"z": "w"}))
 
     @every
     def test_gradient_is_the_derivative_of_predict(self, fitted, name):

@@ -280,10 +280,11 @@ def _check_envelope(model: DynamicModel) -> None:
     kept = vars(model)
     if "_envelope" not in kept:
         s, a, e, count = probes(model)
-        parts = [
-            *transition_slopes(model, s, a, e),
-            lagrangian_slopes(model, s, a, None)[0].detach(),
-        ]
+        moved = controlled_states(model)
+        by_action, by_state = transition_slopes(model, s, a, e)
+        by_reward = lagrangian_slopes(model, s, a, None)[0].detach()
+        offsets = torch.linalg.pinv(by_action[:, moved]) @ by_state[:, moved][:, :, moved]
+        parts = [offsets, by_reward[:, moved]]
         # The same states follow each other, with all shocks, for each of three actions.
         alike = [part.reshape(3, -1, count, *part.shape[1:]) for part in parts]
         kept["_envelope"] = all(
@@ -292,7 +293,7 @@ def _check_envelope(model: DynamicModel) -> None:
         )
     if not kept["_envelope"]:
         raise ModelError(
-            'maximizer="envelope" needs marginal rewards of the states, and effects of states and '
-            "actions on the next states, that depend neither on the actions nor on the shocks; "
+            'maximizer="envelope" needs marginal rewards of the states, and changes of actions '
+            "that offset those of states, which depend neither on the actions nor on the shocks; "
             'those of this model do: choose "newton"'
         )

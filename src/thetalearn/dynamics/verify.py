@@ -149,7 +149,8 @@ def errors_alone(errors: Tensor) -> Verdict:
         reason = NOT_FINITE
     elif mean > WORST:
         reason = TOO_LARGE.format(mean)
-    return Verdict(mean, maximum, 0.0, 0.0, not reason, reason)
+    coarse = reason == TOO_LARGE.format(mean)
+    return Verdict(mean, maximum, 0.0, 0.0, not reason, reason, coarse)
 
 
 def _mean_and_max(errors: Tensor) -> tuple[float, float]:

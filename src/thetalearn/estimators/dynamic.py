@@ -438,6 +438,8 @@ class DynamicEstimator(ThetaEstimator):
         labels = model.state_labels
         if not reset and known and known != labels:
             return X
+        if reset and not set(labels) & set(X.columns):
+            return X  # other names: the columns are the states in their order
         missing = [name for name in labels if name not in list(X.columns)]
         if missing:
             raise ValueError(f"X lacks the state {missing[0]!r}: its columns must hold {labels}")

@@ -195,7 +195,7 @@ def _times(unemployment: Sequence[float], spell: Sequence[float], duration: floa
 
 def _at(i: Tensor, pair: Sequence[float]) -> Tensor:
     """The number of the pair that holds in each state: the first in bad times."""
-    return torch.where(i > 1.5, pair[1], pair[0]).to(i)
+    return torch.where(i > 1.5, i.new_tensor(pair[1]), i.new_tensor(pair[0]))
 
 
 def _resources(
@@ -365,7 +365,7 @@ def fit_law_of_motion(
     --------
     >>> from thetalearn import EulerApproximator
     >>> from thetalearn.dynamics.models import fit_law_of_motion, make_krusell_smith
-    >>> household = EulerApproximator(basis="bspline", degree=2, knots=[10, 1, 2], tol=1e-6)
+    >>> household = EulerApproximator(basis="bspline", degree=2, knots=[20, 1, 2], tol=1e-6)
     >>> law = fit_law_of_motion(
     ...     make_krusell_smith(),
     ...     household,
