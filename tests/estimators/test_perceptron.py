@@ -212,7 +212,8 @@ def test_the_seed_alone_decides():
 def test_no_fitted_attribute_outlives_a_change_of_form():
     X, y = CHESS
     model = fit(X, y, max_iter=5)
-    model.set_params(kernel="rbf").fit(X, y)
+    # Enough epochs for any order of the rows.
+    model.set_params(kernel="rbf", max_iter=100, random_state=0).fit(X, y)
     assert not hasattr(model, "coef_")
     np.testing.assert_array_equal(model.predict(X), y)
     with pytest.warns(ConvergenceWarning):
