@@ -29,7 +29,7 @@ __all__ = ["EulerSolution", "euler_errors", "solve_euler"]
 SHARES = (0.5, 0.75, 0.25, 0.9, 0.1)
 
 #: Steps of the method of endogenous grid points that prepare one.
-GRID_STEPS = 100
+GRID_STEPS = 20
 
 #: Grid points of that method at least, where it is the solver itself.
 GRID_POINTS = 500

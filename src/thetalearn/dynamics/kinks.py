@@ -16,7 +16,7 @@ from .setup import Setup
 __all__ = ["find_kinks", "spread_knots"]
 
 #: Points among which a function's changes of sign are looked for, and steps to a root between two.
-N_GRID, MAX_STEPS = 801, 15
+N_GRID, MAX_STEPS = 401, 15
 
 #: Steps below this are rounding.
 ROUNDING = 1e-13
