@@ -36,6 +36,7 @@ from ._sklearn_compat import (
 )
 from .exceptions import DivergenceError
 from .monitor import FitMonitor
+from .representations.forms import Form, SumForm
 from .rows import Rows, SparseRows, as_array, as_tensor, n_numbers, output_like
 from .threads import threads_for
 
@@ -143,6 +144,27 @@ class ThetaEstimator(CallbackSupportMixin, BaseEstimator):
     def _work(self, rows: Rows, *, fitting: bool) -> int:
         """Size of the work, by which the number of threads is chosen."""
         return n_numbers(rows)
+
+    def functional_form(self, response_method: str = "predict") -> Form | None:
+        """How the fitted function is built from functions of single columns, where that is known.
+
+        Explanations use it: importances of a sum or a sum of products have closed forms, and a
+        network need not compute its first layer anew for every combination of rows. Any estimator
+        may have this method, also one of another package.
+
+        Parameters
+        ----------
+        response_method : {"predict", "decision_function", "predict_proba"}, default="predict"
+            Which of the estimator's methods is meant.
+
+        Returns
+        -------
+        SumForm or ProductForm or None
+            A function of rows (n, n_features) with as many columns of values as the method has,
+            one for one-dimensional values; None if nothing is known.
+        """
+        check_is_fitted(self)
+        return None
 
     def _input_names(self) -> list[str]:
         """Names of the input columns, x0, x1, ... where none were given."""
@@ -544,6 +566,32 @@ class ThetaClassifier(ClassifierMixin, ThetaEstimator):
 class ProbabilityMixin:
     """`predict_proba` from the decision values, which are log-odds or logits."""
 
+    def functional_form(self: Any, response_method: str = "predict_proba") -> Form | None:
+        """How the decision values, or the probabilities, are built from functions of columns.
+
+        Parameters
+        ----------
+        response_method : {"predict", "decision_function", "predict_proba"}, default="predict_proba"
+            Which of the estimator's methods is meant.
+
+        Returns
+        -------
+        SumForm or None
+            A function of rows (n, n_features); None if nothing is known.
+        """
+        check_is_fitted(self)
+        form = self._decision_form()
+        if response_method == "decision_function" or form is None:
+            return form
+        if response_method != "predict_proba":
+            return None
+        n_classes = len(self.classes_)
+        return form.followed_by(logits_to_probabilities, n_classes)
+
+    def _decision_form(self) -> SumForm | None:
+        """The form of the decision values."""
+        return None
+
     def predict_proba(self: Any, X: ArrayLike) -> np.ndarray:
         """Probability of each class.
 
@@ -682,6 +730,13 @@ class ThetaTransformer(TransformerMixin, ThetaEstimator):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def logits_to_probabilities(scores: Tensor) -> Tensor:
+    """Probabilities (n, n_classes) from log-odds (n, 1) or logits (n, n_classes)."""
+    if scores.shape[1] == 1:
+        scores = torch.cat([torch.zeros_like(scores), scores], dim=1)
+    return torch.softmax(scores, 1)
 
 
 def is_soft(y: Any) -> bool:

@@ -10,13 +10,21 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from scipy.linalg import lapack
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from .._sklearn_compat import Interval, StrOptions
 from ..base import DEVICE, ThetaRegressor
 from ..exceptions import RankWarning, warn_user
 from ..monitor import FitMonitor
-from ..representations.kernels import KERNELS
+from ..representations.forms import Distances, Form, Linear, SumForm
+from ..representations.kernels import (
+    KERNELS,
+    laplacian_kernel,
+    linear_kernel,
+    polynomial_kernel,
+    rbf_kernel,
+)
 from ..rows import row_blocks
 from .families import scale_gamma
 from .least_squares import ALPHA
@@ -283,6 +291,26 @@ class KernelRidgeRegressor(KernelFamily, ThetaRegressor):
         vectors = vectors[:, kept]
         return vectors @ ((vectors.T @ targets) / values[kept, None])
 
+    def functional_form(self, response_method: str = "predict") -> Form | None:
+        """How the fitted function is built from functions of single columns.
+
+        Parameters
+        ----------
+        response_method : {"predict"}, default="predict"
+            Which of the estimator's methods is meant.
+
+        Returns
+        -------
+        SumForm or None
+            A function of rows (n, n_features), known for kernels of distances and of inner
+            products.
+        """
+        check_is_fitted(self)
+        if response_method != "predict":
+            return None
+        dual = self.dual_coef_[:, None] if self._one_target else self.dual_coef_
+        return kernel_form(self.kernel_, self.X_fit_, dual)
+
     def _predict_rows(self, X: Tensor) -> Tensor:
         dual = self.dual_coef_[:, None] if self._one_target else self.dual_coef_
         return kernel_sums(self.kernel_, X, self.X_fit_, dual)
@@ -297,6 +325,33 @@ def kernel_sums(kernel: MatrixKernel, X: Tensor, centres: np.ndarray, dual: np.n
     for block in row_blocks(len(X), 8 * max(len(Y), X.shape[1])):
         out[block] = kernel(X[block].to(torch.float64), Y) @ coef
     return out
+
+
+def kernel_form(kernel: MatrixKernel, centres: np.ndarray, dual: np.ndarray) -> SumForm | None:
+    """The form of ``kernel(X, centres) @ dual``, for the kernels where it is known."""
+    if not isinstance(kernel, partial):
+        return None
+    coef, points = torch.from_numpy(dual), torch.from_numpy(centres).to(torch.float64)
+    n_outputs, options = coef.shape[1], kernel.keywords
+    nothing = coef.new_zeros(len(points))
+    if kernel.func is linear_kernel:
+        return SumForm(Linear(points.T @ coef), coef.new_zeros(n_outputs), n_outputs)
+    if kernel.func is polynomial_kernel:
+        gamma, coef0, degree = (options[name] for name in ("gamma", "coef0", "degree"))
+
+        def powers(z: Tensor) -> Tensor:
+            return (gamma * z + coef0) ** degree @ coef
+
+        return SumForm(Linear(points.T), nothing, n_outputs, powers)
+    if kernel.func in (rbf_kernel, laplacian_kernel):
+        gamma = options["gamma"]
+
+        def bumps(z: Tensor) -> Tensor:
+            return torch.exp(-gamma * z) @ coef
+
+        power = 2 if kernel.func is rbf_kernel else 1
+        return SumForm(Distances(points, power), nothing, n_outputs, bumps)
+    return None
 
 
 def columns_of(X: Tensor, Y: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from ..exceptions import RankWarning, warn_user
 from ..monitor import FitMonitor
 from ..representations.bases import Basis, LocalBasis, TensorBSpline
 from ..representations.bases.basis import Order, multi_order, same_value
+from ..representations.forms import Form, basis_form
 from ..rows import n_numbers, row_blocks
 from ..solvers.least_squares import (
     BandedFactor,
@@ -292,6 +293,24 @@ class LeastSquaresRegressor(ThetaRegressor):
         units = np.eye(self.n_features_in_, dtype=int).tolist()
         parts = [self.derivative(X, unit) for unit in units]
         return torch.stack(parts, -1) if torch.is_tensor(parts[0]) else np.stack(parts, -1)
+
+    def functional_form(self, response_method: str = "predict") -> Form | None:
+        """How the fitted function is built from functions of single columns.
+
+        Parameters
+        ----------
+        response_method : {"predict"}, default="predict"
+            Which of the estimator's methods is meant.
+
+        Returns
+        -------
+        SumForm or ProductForm or None
+            A function of rows (n, n_features); None for a basis of which nothing is known.
+        """
+        check_is_fitted(self)
+        if response_method != "predict":
+            return None
+        return basis_form(self.basis_, torch.from_numpy(self._coefficients()))
 
     @property
     def condition_number_(self) -> float:

@@ -16,6 +16,7 @@ from ..base import DEVICE, VERBOSE, ProbabilityMixin, ThetaClassifier, is_soft
 from ..exceptions import ConvergenceWarning, SeparationWarning, warn_user
 from ..monitor import FitMonitor
 from ..objectives.cross_entropy import BinaryCrossEntropy, CrossEntropy, SoftmaxCrossEntropy
+from ..representations.forms import Linear, SumForm
 from ..rows import row_blocks
 from ..solvers.newton import Minimum, newton, newton_cg
 from ..threads import one_thread
@@ -142,6 +143,10 @@ class CrossEntropyClassifier(ProbabilityMixin, ThetaClassifier):
     def _parameters(self) -> Tensor:
         """Coefficients and intercepts side by side, one row for each logit."""
         return torch.from_numpy(np.column_stack([self.coef_, self.intercept_]))
+
+    def _decision_form(self) -> SumForm:
+        table = self._parameters()
+        return SumForm(Linear(table[:, :-1].T), table[:, -1], len(table))
 
     def _decide_rows(self, X: Tensor) -> Tensor:
         table = self._parameters().to(X.device)

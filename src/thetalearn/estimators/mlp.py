@@ -26,6 +26,7 @@ from ..objectives.losses import (
     make_classification_loss,
     make_regression_loss,
 )
+from ..representations.forms import Form, SumForm
 from ..representations.networks.activations import Activation, Identity, make_activation
 from ..rows import as_array, as_tensor, output_like
 from ..solvers.gradient.optimizers import Optimizer
@@ -517,6 +518,27 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
 
     def _predict_rows(self, X: Tensor) -> Tensor:
         return self._loss.prediction(self._network_outputs(X))
+
+    def functional_form(self, response_method: str = "predict") -> SumForm | None:
+        """The network as a function of the sums of its first layer.
+
+        Parameters
+        ----------
+        response_method : {"predict"}, default="predict"
+            Which of the estimator's methods is meant.
+
+        Returns
+        -------
+        SumForm or None
+            A function of rows (n, n_features).
+        """
+        check_is_fitted(self)
+        if response_method != "predict":
+            return None
+        form = self._network_form()
+        if self._loss.link == "identity" and form.n_outputs == self.n_outputs_:
+            return form
+        return form.followed_by(self._loss.prediction, self.n_outputs_)
 
     def _score_outputs(self, outputs: Tensor, held_out: HeldOut) -> float:
         """R², as `score` gives it."""
@@ -1053,6 +1075,30 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
     def _make_loss(self, n_targets: int) -> tuple[Loss, Activation]:
         binary = self._multilabel or n_targets == 1
         return make_classification_loss(self.loss, binary=binary), Identity()
+
+    def functional_form(self, response_method: str = "predict_proba") -> Form | None:
+        """The network as a function of the sums of its first layer.
+
+        Parameters
+        ----------
+        response_method : {"predict", "decision_function", "predict_proba"}, default="predict_proba"
+            Which of the estimator's methods is meant.
+
+        Returns
+        -------
+        SumForm or None
+            A function of rows (n, n_features); None for classes.
+        """
+        check_is_fitted(self)
+        if self._multilabel and response_method == "predict_proba":
+            return self._decision_form().followed_by(torch.sigmoid)
+        return super().functional_form(response_method)
+
+    def _decision_form(self) -> SumForm:
+        form = self._network_form()
+        if not self._multilabel and form.n_outputs == 2:
+            return form.followed_by(lambda outputs: outputs[:, 1:] - outputs[:, :1], 1)
+        return form
 
     def _decide_rows(self, X: Tensor) -> Tensor:
         outputs = self._network_outputs(X)

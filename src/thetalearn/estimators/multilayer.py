@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .._sklearn_compat import Interval, StrOptions
 from ..objectives.losses import Loss
+from ..representations.forms import SumForm
 from ..representations.networks.activations import (
     ACTIVATIONS,
     Activation,
@@ -382,6 +383,10 @@ class MultilayerPerceptron(GradientEstimator):
     def _network_outputs(self, X: Rows) -> Tensor:
         """Outputs of the network, before the link."""
         return self._apply(X, self._tensors(self._parameter_dtype(), X.device))
+
+    def _network_form(self) -> SumForm:
+        """The outputs of the network, before the link."""
+        return self.architecture_.form(self._tensors(self._parameter_dtype(), torch.device("cpu")))
 
     def _apply(self, X: Rows, tensors: Mapping[str, Tensor]) -> Tensor:
         network, dtype = self.architecture_, tensors["coefs.0"].dtype

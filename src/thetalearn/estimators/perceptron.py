@@ -18,8 +18,9 @@ from ..base import DEVICE, RANDOM_STATE, VERBOSE, ThetaClassifier, is_soft
 from ..exceptions import ConvergenceWarning, warn_user
 from ..monitor import FitMonitor
 from ..randomness import random_numbers
+from ..representations.forms import Form, Linear, SumForm
 from ..solvers.perceptron import Binary, Dual, Primal, draw_order, train
-from .kernel import KernelFamily, kernel_sums
+from .kernel import KernelFamily, kernel_form, kernel_sums
 
 __all__ = ["PerceptronClassifier"]
 
@@ -233,6 +234,28 @@ class PerceptronClassifier(KernelFamily, ThetaClassifier):
                 "the columns; if not, choose another kernel",
                 ConvergenceWarning,
             )
+
+    def functional_form(self, response_method: str = "decision_function") -> Form | None:
+        """How the decision values are built from functions of columns.
+
+        Parameters
+        ----------
+        response_method : {"predict", "decision_function"}, default="decision_function"
+            Which of the estimator's methods is meant.
+
+        Returns
+        -------
+        SumForm or None
+            A function of rows (n, n_features); None for classes, and for kernels of which nothing
+            is known.
+        """
+        check_is_fitted(self)
+        if response_method != "decision_function":
+            return None
+        if not hasattr(self, "coef_"):
+            return kernel_form(self.kernel_, self.support_vectors_, self.dual_coef_.T)
+        coef, intercept = (torch.from_numpy(part) for part in (self.coef_, self.intercept_))
+        return SumForm(Linear(coef.T), intercept, len(coef))
 
     def _decide_rows(self, X: Tensor) -> Tensor:
         if hasattr(self, "coef_"):

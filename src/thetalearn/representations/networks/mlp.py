@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from ..forms import Linear, SumForm
 from .activations import Activation, Identity
 from .layers import Activate, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual
 from .tape import Tape
@@ -139,6 +140,36 @@ class MLPArchitecture:
         for layer in self.layers:
             x = layer.apply(x, tensors)
         return x
+
+    def form(self, tensors: Mapping[str, Tensor]) -> SumForm:
+        """The network as a function of the sums of its first layer."""
+        first, *rest = (layer for layer in self.layers if not isinstance(layer, Dropout))
+        inner = first.inner if isinstance(first, Residual) else (first,)
+        dense, width = inner[0], self.sizes[1]
+        assert isinstance(dense, Dense)
+        carried = isinstance(first, Residual)
+        after = tuple(layer for layer in inner[1:] if not isinstance(layer, Dropout))
+
+        def head(z: Tensor) -> Tensor:
+            h = z[:, :width]
+            for layer in after:
+                h = layer.apply(h, tensors)
+            if carried:
+                h = h + z[:, width:]
+            for layer in rest:
+                h = layer.apply(h, tensors)
+            return h
+
+        constant = tensors[dense.bias]
+        if carried:
+            constant = torch.cat([constant, constant.new_zeros(self.sizes[0])])
+        only = not rest and not after and not carried
+        return SumForm(
+            Linear(tensors[dense.weight] * dense.scale, carried),
+            constant,
+            self.sizes[-1],
+            None if only else head,
+        )
 
 
 class MLP(nn.Module):

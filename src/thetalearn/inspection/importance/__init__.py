@@ -1,0 +1,1 @@
+"""Which inputs matter: permutation importance, Shapley values, SAGE, partial dependence."""
