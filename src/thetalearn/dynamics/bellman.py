@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..representations.parametric import LinearFunction
 from ..solvers.fixed_point import fixed_point
-from ..solvers.newton import Report
-from ..solvers.newton import _ignore as ignore
+from ..solvers.newton import Report, ignore
 from ..solvers.root import Root
+from .attempts import TriedSolution, first_settled
 from .equations import EvaluationEquation, from_value, to_value
 from .greedy import ActionValue, Continuation, GreedyActions
 from .model import DynamicModel, ModelError
-from .run import TARGET, run, run_network
+from .run import run, run_network
 from .setup import Setup
+from .simulate import Policy
 from .structure import controlled_states, transition_slopes
 from .transforms import Identity
-from .verify import Verdict, errors_alone, verify
+from .verify import errors_alone, verify
 
-__all__ = ["BellmanSolution", "BellmanSystem", "bellman_errors", "evaluate", "solve_bellman"]
+__all__ = ["BellmanSystem", "bellman_errors", "evaluate", "solve_bellman"]
 
 #: Constant shares of the way between the bounds that are tried as first policies.
 SHARES = (0.5, 0.25, 0.75, 0.1, 0.9, 0.03)
-
-Policy = Callable[[Tensor], Tensor]
 
 #: Newton steps towards actions that leave the states where they are.
 STAYING_STEPS = 8
@@ -38,24 +37,7 @@ ROUNDING = 1e-12
 #: Steps of value iteration that prepare a start for Newton's method.
 PREPARATION = 30
 
-
-@dataclass(frozen=True)
-class BellmanSolution:
-    """A value function, and how it was found.
-
-    Parameters
-    ----------
-    theta : Tensor
-        Its coefficients.
-    root : Root
-        How the solver ended.
-    verdict : Verdict
-        How the verification ended.
-    """
-
-    theta: Tensor
-    root: Root
-    verdict: Verdict
+NO_START = "no start gives finite values: narrow state_bounds"
 
 
 class BellmanSystem:
@@ -197,7 +179,7 @@ def solve_bellman(
     report: Report,
     starts: Iterable[Callable[[], Tensor]] = (),
     runner: Callable[[Tensor], Root] | None = None,
-) -> BellmanSolution:
+) -> TriedSolution:
     """Solve the Bellman equation from one start after the other until a solution is verified.
 
     Parameters
@@ -224,43 +206,31 @@ def solve_bellman(
     ModelError
         If no start allows an action in every state.
     """
-    best: BellmanSolution | None = None
-    failure: Exception | None = None
-    found: list[Tensor] = []
-    for start in [*starts, *_starts(setup, greedy)]:
-        try:
-            theta = start()
-            if runner is None:
-                root = _run(setup, greedy, solver, theta, tol, max_iter, report)
+    failures: list[Exception] = []
+
+    def attempts() -> Iterator[TriedSolution]:
+        for start in [*starts, *_starts(setup, greedy)]:
+            try:
+                theta = start()
+                if runner is None:
+                    root = _run(setup, greedy, solver, theta, tol, max_iter, report)
+                else:
+                    root = runner(theta)
+                solution = _verified(setup, greedy, root)
+            except (ModelError, RuntimeError) as error:
+                failures.append(error)
             else:
-                root = runner(theta)
-            solution = _verified(setup, greedy, root)
-        except (ModelError, RuntimeError) as error:
-            failure = failure or error
-            continue
-        if not setup.function.linear and solution.verdict.mean < TARGET:
-            solution = replace(solution, root=replace(root, converged=True))
-        if best is None or _rank(solution) < _rank(best):
-            best = solution
-        # Another start would lead to the same place, or to another one no more accurate.
-        settled = solution.verdict.accepted or solution.verdict.coarse
-        again = any(torch.allclose(solution.theta, other, rtol=1e-5, atol=1e-8) for other in found)
-        if solution.root.converged and (settled or again):
-            break
-        found.append(solution.theta)
+                yield solution
+
+    best = first_settled(attempts(), linear=setup.function.linear)
     if best is None:
-        raise failure or ModelError("no start gives finite values: narrow state_bounds")
+        raise failures[0] if failures else ModelError(NO_START)
     return best
-
-
-def _rank(solution: BellmanSolution) -> tuple[bool, float]:
-    verdict = solution.verdict
-    return not (verdict.accepted and solution.root.converged), verdict.mean + verdict.path_error
 
 
 def solve_backwards(
     setup: Setup, greedy: GreedyActions, horizon: int, report: Report
-) -> BellmanSolution:
+) -> TriedSolution:
     """Value functions of all periods of a finite horizon, from the last to the first.
 
     The coefficients have shape (horizon, n_parameters), the first period first.
@@ -288,7 +258,7 @@ def solve_backwards(
         )
         for period, now in enumerate(found)
     ]
-    return BellmanSolution(root.theta, root, errors_alone(torch.stack(errors)))
+    return TriedSolution(root.theta, root, errors_alone(torch.stack(errors)))
 
 
 def _run(
@@ -402,16 +372,15 @@ def _step_of(setup: Setup, equation: EvaluationEquation, theta: Tensor) -> Tenso
     return torch.linalg.lstsq(jacobian, residual[:, None], driver="gelsd").solution[:, 0]
 
 
-def _verified(setup: Setup, greedy: GreedyActions, root: Root) -> BellmanSolution:
+def _verified(setup: Setup, greedy: GreedyActions, root: Root) -> TriedSolution:
     # Not by a condition that the solver itself relied on.
     judge = GreedyActions("newton") if greedy.method == "envelope" else greedy
 
     def errors(states: Tensor) -> Tensor:
         return _spread_errors(setup, judge, root.theta, states)
 
-    return BellmanSolution(
-        root.theta, root, verify(setup, path_policy(setup, judge, root.theta), errors)
-    )
+    verdict = verify(setup, path_policy(setup, judge, root.theta), errors)
+    return TriedSolution(root.theta, root, verdict)
 
 
 def path_policy(setup: Setup, greedy: GreedyActions, theta: Tensor) -> Policy:

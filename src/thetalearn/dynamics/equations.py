@@ -101,7 +101,7 @@ class EulerEquation(Equation):
     n_constraints: int = 0
 
     @property
-    def n_equations(self) -> int:  # type: ignore[override]
+    def n_equations(self) -> int:
         """One for each action and each constraint."""
         return self.model.n_actions + self.n_constraints
 
@@ -227,8 +227,11 @@ def lagrangian_slopes(
         if multipliers is not None:
             total = total + (multipliers * model.constraints(s, a)).sum(1)
         slopes = torch.autograd.grad(total.sum(), (s, a), create_graph=True, allow_unused=True)
-    filled = (torch.zeros_like(v) if g is None else g for g, v in zip(slopes, (s, a), strict=True))
-    return tuple(filled)  # type: ignore[return-value]
+    by_state, by_action = slopes
+    return (
+        torch.zeros_like(s) if by_state is None else by_state,
+        torch.zeros_like(a) if by_action is None else by_action,
+    )
 
 
 def marginal_values(

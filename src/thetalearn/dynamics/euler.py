@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -11,19 +10,20 @@ from torch import Tensor
 
 from ..objectives.projection import residuals
 from ..solvers.fixed_point import fixed_point
-from ..solvers.newton import Report
-from ..solvers.newton import _ignore as ignore
+from ..solvers.newton import Report, ignore
 from ..solvers.root import Root
+from .attempts import TriedSolution, first_settled
 from .equations import EulerEquation
 from .iteration import endogenous_grid, time_step
 from .model import DynamicModel, ModelError
-from .run import TARGET, Runner, run, run_network
+from .run import Runner, run, run_network
 from .setup import Setup
+from .simulate import Policy
 from .starts import linear_policy
 from .structure import bounds_move_along
-from .verify import Verdict, verify
+from .verify import verify
 
-__all__ = ["EulerSolution", "euler_errors", "solve_euler"]
+__all__ = ["euler_errors", "solve_euler"]
 
 #: Constant shares of the way between the bounds that are tried as first policies.
 SHARES = (0.5, 0.75, 0.25, 0.9, 0.1)
@@ -50,25 +50,6 @@ WRONG_BOUND = (
 PREPARATION = 15
 
 
-@dataclass(frozen=True)
-class EulerSolution:
-    """Policy functions, and how they were found.
-
-    Parameters
-    ----------
-    theta : Tensor
-        Their coefficients.
-    root : Root
-        How the solver ended.
-    verdict : Verdict
-        How the verification ended.
-    """
-
-    theta: Tensor
-    root: Root
-    verdict: Verdict
-
-
 def solve_euler(
     setup: Setup,
     equation: EulerEquation,
@@ -81,7 +62,7 @@ def solve_euler(
     n_restarts: int = 0,
     theta: Tensor | None = None,
     runner: Runner | None = None,
-) -> EulerSolution:
+) -> TriedSolution:
     """Solve from one start after the other until a solution is verified.
 
     Parameters
@@ -109,23 +90,13 @@ def solve_euler(
     """
     check_feasible(setup)
     solve = runner or _solver(setup, equation, solver, tol, max_iter, report)
-    best: EulerSolution | None = None
-    found: list[Tensor] = []
-    for start in _starts(setup, equation, theta, rng, n_restarts):
-        if not residuals(equation, setup.function, start, setup.rows).isfinite().all():
-            continue
-        root = solve(start)
-        solution = _verified(setup, equation, root)
-        if not setup.function.linear and solution.verdict.mean < TARGET:
-            solution = replace(solution, root=replace(root, converged=True))
-        if best is None or _rank(solution) < _rank(best):
-            best = solution
-        # Another start would lead to the same place, or to another one no more accurate.
-        settled = solution.verdict.accepted or solution.verdict.coarse
-        again = any(torch.allclose(solution.theta, other, rtol=1e-5, atol=1e-8) for other in found)
-        if solution.root.converged and (settled or again):
-            break
-        found.append(solution.theta)
+    starts = (
+        start
+        for start in _starts(setup, equation, theta, rng, n_restarts)
+        if residuals(equation, setup.function, start, setup.rows).isfinite().all()
+    )
+    attempts = (_verified(setup, equation, solve(start)) for start in starts)
+    best = first_settled(attempts, linear=setup.function.linear)
     if best is None:
         raise ValueError(
             "no start gives finite residuals at all states: give the model a steady_state, or "
@@ -184,14 +155,6 @@ def _solver(
     return lambda start: solve(system, solver, start, tol=tol, max_iter=max_iter, report=report)
 
 
-def _rank(solution: EulerSolution) -> tuple[bool, bool, float]:
-    return (
-        not solution.verdict.accepted,
-        not solution.root.converged,
-        max(solution.verdict.mean, 0.0),
-    )
-
-
 def time_iteration(
     setup: Setup,
     equation: EulerEquation,
@@ -235,7 +198,7 @@ def euler_errors(setup: Setup, equation: EulerEquation, theta: Tensor, states: T
 def policy_errors(
     setup: Setup,
     equation: EulerEquation,
-    policy: Callable[[Tensor], Tensor],
+    policy: Policy,
     states: Tensor,
 ) -> Tensor:
     """Unit-free residuals (n, E) of any policy, such as one that maximises for a value function."""
@@ -286,7 +249,7 @@ def consumption_errors(
     return implied / actions - 1
 
 
-def policy_of(setup: Setup, equation: EulerEquation, theta: Tensor) -> Callable[[Tensor], Tensor]:
+def policy_of(setup: Setup, equation: EulerEquation, theta: Tensor) -> Policy:
     """The policy (n, m) that coefficients stand for, kept between the bounds."""
 
     def policy(states: Tensor) -> Tensor:
@@ -298,7 +261,7 @@ def policy_of(setup: Setup, equation: EulerEquation, theta: Tensor) -> Callable[
     return policy
 
 
-def _verified(setup: Setup, equation: EulerEquation, root: Root) -> EulerSolution:
+def _verified(setup: Setup, equation: EulerEquation, root: Root) -> TriedSolution:
     def errors(states: Tensor) -> Tensor:
         found = euler_errors(setup, equation, root.theta, states).abs()
         return found.amax(1)
@@ -314,7 +277,7 @@ def _verified(setup: Setup, equation: EulerEquation, root: Root) -> EulerSolutio
 
     model, policy = setup.model, policy_of(setup, equation, root.theta)
     verdict = verify(setup, policy, errors, objection)
-    return EulerSolution(root.theta, root, verdict)
+    return TriedSolution(root.theta, root, verdict)
 
 
 def _starts(

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ..objectives.projection import Function, StateRows, pointwise
 from ..solvers.fixed_point import fixed_point
-from ..solvers.newton import Report
-from ..solvers.newton import _ignore as ignore
+from ..solvers.newton import Report, ignore
 from ..solvers.root import Root
 from .equations import EulerEquation, marginal_values
 from .model import DynamicModel

@@ -362,10 +362,8 @@ class DynamicModel:
         """The guess of a steady state, (d,) and (m,)."""
         if self.steady_state is None:
             return None
-        s, a = self.bound("steady_state", 0)()
-        return tuple(  # type: ignore[return-value]
-            torch.as_tensor(np.atleast_1d(np.asarray(part, dtype=np.float64))) for part in (s, a)
-        )
+        s, a = (np.asarray(part, dtype=np.float64) for part in self.bound("steady_state", 0)())
+        return torch.as_tensor(np.atleast_1d(s)), torch.as_tensor(np.atleast_1d(a))
 
     def middle_states(self) -> Tensor:
         """A few states well inside the bounds, (3, d)."""

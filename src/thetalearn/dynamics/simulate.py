@@ -13,6 +13,7 @@ from .model import DynamicModel
 
 __all__ = ["Paths", "deterministic_path", "simulate", "steady_state_of", "transition_matrix"]
 
+#: From states (n, d) to actions (n, m).
 Policy = Callable[[Tensor], Tensor]
 
 #: Periods after which a path without shocks that still moves has no steady state.

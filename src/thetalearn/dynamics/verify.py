@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .model import ModelError
 from .setup import Setup
-from .simulate import deterministic_path, simulate
+from .simulate import Policy, deterministic_path, simulate
 
 __all__ = ["Verdict", "errors_alone", "verify"]
 
@@ -71,7 +71,7 @@ class Verdict:
 
 def verify(
     setup: Setup,
-    policy: Callable[[Tensor], Tensor],
+    policy: Policy,
     errors: Callable[[Tensor], Tensor],
     objection: Callable[[Tensor], str] = lambda states: "",
 ) -> Verdict:
@@ -120,7 +120,7 @@ def verify(
 
 def _along_paths(
     setup: Setup,
-    policy: Callable[[Tensor], Tensor],
+    policy: Policy,
     errors: Callable[[Tensor], Tensor],
 ) -> tuple[float, float, float]:
     """Largest error on paths without shocks, share of first steps that leave the box, distance.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,13 +26,15 @@ from ..dynamics.euler import marginal_rewards_keep_sign, policy_errors
 from ..dynamics.greedy import GreedyActions
 from ..dynamics.model import DynamicModel
 from ..dynamics.setup import Setup
+from ..dynamics.simulate import Policy
 from ..dynamics.structure import check_derivable
 from ..dynamics.verify import Verdict, verify
 from ..objectives.projection import residuals
 from ..randomness import random_numbers
 from ..representations.bases import Basis
+from ..solvers.newton import Report
 from ..solvers.root import Root
-from .dynamic import DYNAMIC, SAMPLED, DynamicEstimator, Monitor, Policy, coefficients
+from .dynamic import DYNAMIC, SAMPLED, DynamicEstimator, coefficients
 
 __all__ = ["BellmanApproximator", "PolicyEvaluator"]
 
@@ -362,7 +365,7 @@ class BellmanApproximator(ValueEstimator):
             )
         return str(self.maximizer)
 
-    def _solve(self, setup: Setup, monitor: Monitor, theta: Tensor | None) -> tuple[Root, Verdict]:
+    def _solve(self, setup: Setup, report: Report, theta: Tensor | None) -> tuple[Root, Verdict]:
         greedy = GreedyActions(self._resolved_maximizer(setup.model))
 
         def best_at(states: Tensor, theta: Tensor) -> Tensor:
@@ -372,9 +375,7 @@ class BellmanApproximator(ValueEstimator):
             return EvaluationEquation(setup.model, setup.to_inputs, best_at(states, theta))
 
         if setup.model.horizon is not None:
-            solution = solve_backwards(
-                setup, greedy, setup.model.horizon, lambda record, theta: monitor(record)
-            )
+            solution = solve_backwards(setup, greedy, setup.model.horizon, report)
         else:
             solution = solve_bellman(
                 setup,
@@ -382,9 +383,9 @@ class BellmanApproximator(ValueEstimator):
                 self._resolved_solver(setup),
                 tol=self.tol,
                 max_iter=self.max_iter,
-                report=lambda record, theta: monitor(record),
+                report=report,
                 starts=self._starts(setup, theta),
-                runner=self._by_sampling(setup, equation_at, monitor, best_at),
+                runner=self._by_sampling(setup, equation_at, report, best_at),
             )
         # What follows is told by the best actions, however the solver found its way.
         judge = GreedyActions("newton") if greedy.method == "envelope" else greedy
@@ -397,8 +398,7 @@ class BellmanApproximator(ValueEstimator):
         starts: list[Callable[[], Tensor]] = [] if theta is None else [lambda: theta]
         if not setup.function.linear:
             rng = random_numbers(self._seed)
-            for restart in range(self.n_restarts):
-                starts.append(lambda k=restart: setup.function.initial(rng, k))  # type: ignore[misc]
+            starts += [partial(setup.function.initial, rng, k) for k in range(self.n_restarts)]
         return starts
 
     def policy(self, X: ArrayLike, period: int = 0) -> np.ndarray:
@@ -674,7 +674,7 @@ class PolicyEvaluator(ValueEstimator):
         value = self._setup.at(states, self.theta_).abs()
         return gap / value.clamp(min=float(rewards.mean()))
 
-    def _solve(self, setup: Setup, monitor: Monitor, theta: Tensor | None) -> tuple[Root, Verdict]:
+    def _solve(self, setup: Setup, report: Report, theta: Tensor | None) -> tuple[Root, Verdict]:
         if setup.model.horizon is not None:
             raise ValueError(
                 f"{type(self).__name__} evaluates policies for ever: use BellmanApproximator for "
@@ -685,7 +685,7 @@ class PolicyEvaluator(ValueEstimator):
             self._policy_at(setup.states),
             tol=self.tol * (1 - setup.model.beta),
             max_iter=self.max_iter,
-            report=lambda record, theta: monitor(record),
+            report=report,
             theta=theta,
             solver=self._resolved_solver(setup),
         )

@@ -26,22 +26,21 @@ from ..dynamics.approximation import BASES, Representation, even_states
 from ..dynamics.model import DynamicModel, Solution
 from ..dynamics.run import Runner
 from ..dynamics.setup import Setup
-from ..dynamics.simulate import simulate, steady_state_of, transition_matrix
+from ..dynamics.simulate import Policy, simulate, steady_state_of, transition_matrix
 from ..dynamics.verify import Verdict
 from ..exceptions import ConvergenceWarning, warn_user
+from ..monitor import FitMonitor
 from ..objectives.projection import Equation
 from ..randomness import random_numbers
 from ..representations.bases import Basis
 from ..rows import output_like
+from ..solvers.newton import Report
 from ..solvers.root import Root
 from ..threads import threads_for
 
 __all__ = ["DynamicEstimator"]
 
 _COUNT = Interval(Integral, 1, None, closed="left")
-
-Policy = Callable[[Tensor], Tensor]
-Monitor = Callable[[dict[str, float]], bool]
 
 #: Parameters of all estimators of this family.
 DYNAMIC: dict[str, list[Any]] = {
@@ -85,10 +84,10 @@ BURN_IN, N_PATHS = 200, 50
 class UntilStopped:
     """Once a callback or Ctrl-C has asked to stop, ask every further solve to stop as well."""
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: FitMonitor) -> None:
         self._monitor, self.stopped = monitor, False
 
-    def __call__(self, record: dict[str, float]) -> bool:
+    def __call__(self, record: dict[str, float], theta: Tensor) -> bool:
         """Take note of an iteration."""
         if not self.stopped:
             try:
@@ -112,7 +111,7 @@ class DynamicEstimator(ThetaEstimator):
         """Number of outputs of the unknown function."""
 
     @abstractmethod
-    def _solve(self, setup: Setup, monitor: Monitor, theta: Tensor | None) -> tuple[Root, Verdict]:
+    def _solve(self, setup: Setup, report: Report, theta: Tensor | None) -> tuple[Root, Verdict]:
         """Solve; sets what the subclass keeps, and gives how it ended."""
 
     @abstractmethod
@@ -186,20 +185,19 @@ class DynamicEstimator(ThetaEstimator):
             self._summary: dict[str, float] | None = None
         return self
 
-    def _fit_states(self, states: Tensor | None, monitor: Monitor, theta: Tensor | None) -> None:
+    def _fit_states(self, states: Tensor | None, report: Report, theta: Tensor | None) -> None:
         rng = random_numbers(self.random_state)
         self._seed = int(rng.randint(np.iinfo(np.int32).max))
         setup = self._build(states, rng)
         if isinstance(self.kinks, str):
             self._check_kinks(setup)
         with threads_for(setup.function.n_parameters**2):
-            root, verdict = self._solve(setup, monitor, self._usable(theta, setup))
-            if isinstance(self.kinks, str):
-                setup, root, verdict = self._solve_with_kinks(setup, states, rng, monitor)
+            start = self._usable(theta, setup)
+            setup, root, verdict = self._solve_first(setup, states, rng, report, start)
             if self.sampling == "ergodic" and states is None:
                 setup = self._build_ergodic(setup, rng)
                 start = setup.fit(self._unknowns_at(setup.states))
-                root, verdict = self._solve(setup, monitor, start)
+                root, verdict = self._solve(setup, report, start)
         self._setup = setup
         self.nodes_ = setup.states.cpu().numpy()
         self.n_iter_ = max(root.n_iter, 1)
@@ -207,15 +205,16 @@ class DynamicEstimator(ThetaEstimator):
         self._verdict = verdict
         self._report_trouble(root, verdict)
 
-    def _solve_with_kinks(
+    def _solve_first(
         self,
         setup: Setup,
         states: Tensor | None,
         rng: np.random.RandomState,
-        monitor: Monitor,
+        report: Report,
+        theta: Tensor | None,
     ) -> tuple[Setup, Root, Verdict]:
-        """Put knots where the solution bends, and solve again until they stay."""
-        raise NotImplementedError
+        """Solve, before any ergodic sampling, and say for which nodes and knots."""
+        return setup, *self._solve(setup, report, theta)
 
     def _check_kinks(self, setup: Setup) -> None:
         """Refuse ``kinks="auto"`` where it cannot be."""
@@ -227,7 +226,7 @@ class DynamicEstimator(ThetaEstimator):
         self,
         setup: Setup,
         equation: Any,
-        monitor: Monitor,
+        report: Report,
         policy: Callable[[Tensor, Tensor], Tensor],
     ) -> Runner | None:
         """The solver of ``solver="adam"``, from a start to a root; None for other solvers."""
@@ -247,7 +246,7 @@ class DynamicEstimator(ThetaEstimator):
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate_init,
                 rng=random_numbers(self._seed),
-                report=lambda record, theta: monitor(record),
+                report=report,
                 policy=policy,
             )
 

@@ -29,9 +29,9 @@ from ..dynamics.structure import check_derivable
 from ..dynamics.verify import Verdict
 from ..randomness import random_numbers
 from ..representations.bases import Basis
-from ..solvers.newton import _ignore as ignore
+from ..solvers.newton import Report, ignore
 from ..solvers.root import Root
-from .dynamic import DYNAMIC, SAMPLED, DynamicEstimator, Monitor, coefficients, middle_and_half
+from .dynamic import DYNAMIC, SAMPLED, DynamicEstimator, coefficients, middle_and_half
 
 __all__ = ["EulerApproximator", "FunctionalEquation"]
 
@@ -57,7 +57,7 @@ class ResidualEstimator(DynamicEstimator):
     def _n_outputs(self, model: DynamicModel) -> int:
         return model.n_actions + self._n_constraints(model)
 
-    def _solve(self, setup: Setup, monitor: Monitor, theta: Tensor | None) -> tuple[Root, Verdict]:
+    def _solve(self, setup: Setup, report: Report, theta: Tensor | None) -> tuple[Root, Verdict]:
         model = setup.model
         equation = EulerEquation(
             model, setup.to_inputs, marginal_rewards_keep_sign(model), self._n_constraints(model)
@@ -68,12 +68,12 @@ class ResidualEstimator(DynamicEstimator):
             self._resolved_solver(setup),
             tol=self.tol,
             max_iter=self.max_iter,
-            report=lambda record, theta: monitor(record),
+            report=report,
             rng=random_numbers(self._seed),
             n_restarts=self.n_restarts,
             theta=theta,
             runner=self._by_sampling(
-                setup, equation, monitor, lambda s, th: policy_of(setup, equation, th)(s)
+                setup, equation, report, lambda s, th: policy_of(setup, equation, th)(s)
             ),
         )
         self._equation, self._setup, self.theta_ = equation, setup, solution.theta
@@ -310,17 +310,28 @@ class EulerApproximator(ResidualEstimator):
         if model.euler is None:
             check_derivable(model)
 
-    def _solve(self, setup: Setup, monitor: Monitor, theta: Tensor | None) -> tuple[Root, Verdict]:
+    def _solve(self, setup: Setup, report: Report, theta: Tensor | None) -> tuple[Root, Verdict]:
         self._value: tuple[Setup, Tensor] | None = None
-        return super()._solve(setup, monitor, theta)
+        return super()._solve(setup, report, theta)
 
-    def _solve_with_kinks(
+    def _solve_first(
         self,
         setup: Setup,
         states: Tensor | None,
         rng: np.random.RandomState,
-        monitor: Monitor,
+        report: Report,
+        theta: Tensor | None,
     ) -> tuple[Setup, Root, Verdict]:
+        setup, root, verdict = super()._solve_first(setup, states, rng, report, theta)
+        if not isinstance(self.kinks, str):
+            return setup, root, verdict
+        setup, start = self._follow_kinks(setup, states, rng)
+        return setup, *self._solve(setup, report, start)
+
+    def _follow_kinks(
+        self, setup: Setup, states: Tensor | None, rng: np.random.RandomState
+    ) -> tuple[Setup, Tensor]:
+        """Put knots where the solution bends, and solve again until they stay."""
         kinks = np.zeros(0)
         theta = self.theta_
         width = float(np.ptp(setup.to_inputs.box))
@@ -339,8 +350,7 @@ class EulerApproximator(ResidualEstimator):
                 conditions, solver, start, tol=self.tol, max_iter=KINK_STEPS, report=ignore
             ).theta
         self.kinks_ = kinks
-        root, verdict = self._solve(setup, monitor, theta)
-        return setup, root, verdict
+        return setup, theta
 
     def _check_kinks(self, setup: Setup) -> None:
         if self.basis != "bspline" or setup.model.n_states > 1:
@@ -386,13 +396,7 @@ class EulerApproximator(ResidualEstimator):
             Values.
         """
         rows = self._rows_inside(X)
-        if self.model_.reward is None:
-            raise ValueError("the model has no reward, so its policy has no value")
-        if self._value is None:
-            setup = self._build_for(1)
-            root = evaluate(setup, self._policy_at(setup.states), tol=1e-12, max_iter=50)
-            self._value = setup, root.theta
-        setup, theta = self._value
+        setup, theta = self._value_function()
         return self._like(continuation(setup, theta)(rows)[:, None], X)
 
     def bellman_errors(self, X: ArrayLike) -> np.ndarray:
@@ -408,10 +412,19 @@ class EulerApproximator(ResidualEstimator):
         ndarray of shape (n_states,)
             Errors with their sign; see `BellmanApproximator.bellman_errors`.
         """
-        self.value(X)
-        setup, theta = self._value  # type: ignore[misc]
         rows = self._rows_inside(X)
+        setup, theta = self._value_function()
         return self._like(bellman_errors(setup, GreedyActions("newton"), theta, rows)[:, None], X)
+
+    def _value_function(self) -> tuple[Setup, Tensor]:
+        """The value of the policy: nodes and coefficients, solved for once."""
+        if self.model_.reward is None:
+            raise ValueError("the model has no reward, so its policy has no value")
+        if self._value is None:
+            setup = self._build_for(1)
+            root = evaluate(setup, self._policy_at(setup.states), tol=1e-12, max_iter=50)
+            self._value = setup, root.theta
+        return self._value
 
     def euler_errors(self, X: ArrayLike, unit: str = "residual") -> np.ndarray:
         r"""Errors of the Euler equations at states.

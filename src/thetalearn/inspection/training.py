@@ -10,6 +10,8 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from ._drawing import check_option, checked_axes, require_matplotlib
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -29,6 +31,8 @@ FEW = 30
 ENTRY = 1.1
 
 EMPTY = (np.empty(0), np.empty(0))
+
+_require_matplotlib = require_matplotlib
 
 
 class TrainingDisplay:
@@ -124,7 +128,7 @@ class TrainingDisplay:
         ValueError
             If it keeps no ``history_``, or if this holds nothing to draw.
         """
-        _require_matplotlib(f"{cls.__name__}.from_estimator")
+        require_matplotlib(f"{cls.__name__}.from_estimator")
         model = _last_step(estimator)
         if not hasattr(model, "history_"):
             check_is_fitted(model)
@@ -177,14 +181,14 @@ class TrainingDisplay:
         TypeError
             If ``ax`` is not a matplotlib Axes.
         """
-        _require_matplotlib(f"{type(self).__name__}.plot")
-        _check_option("x", x, ("iteration", "seconds"))
-        _check_option("loss_scale", loss_scale, ("auto", "linear", "log"))
+        require_matplotlib(f"{type(self).__name__}.plot")
+        check_option("x", x, ("iteration", "seconds"))
+        check_option("loss_scale", loss_scale, ("auto", "linear", "log"))
         curves = self._curves(x)
         left = _left(curves)
         if not left and "validation_score" not in curves:
             raise ValueError("history holds no losses, scores or other measures to draw")
-        self.ax_ = ax = _checked_axes(ax)
+        self.ax_ = ax = checked_axes(ax)
         self.figure_ = ax.figure
         self.axes_: dict[str, Any] = {"loss": ax} if left else {}
         self.lines_: dict[str, Any] = {}
@@ -275,20 +279,6 @@ class TrainingDisplay:
             )
 
 
-def _require_matplotlib(caller: str) -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"{caller} requires matplotlib: pip install 'thetalearn[plot]'"
-        ) from error
-
-
-def _check_option(name: str, value: str, options: tuple[str, ...]) -> None:
-    if value not in options:
-        raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, options))}")
-
-
 def _last_step(estimator: Any) -> Any:
     """The estimator itself, out of searches and pipelines."""
     while True:
@@ -306,19 +296,6 @@ def _left(curves: dict[str, Curve]) -> list[str]:
         if present := [name for name in group if name in curves]:
             return present
     return [name for name in curves if name not in ("learning_rate", "validation_score")]
-
-
-def _checked_axes(ax: Any) -> Any:
-    """The axes given, or those of a new figure."""
-    from matplotlib.axes import Axes
-
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        return plt.subplots(layout="constrained")[1]
-    if not isinstance(ax, Axes):
-        raise TypeError(f"ax must be a matplotlib Axes or None, not {type(ax).__name__}")
-    return ax
 
 
 def _panel_below(ax: Any) -> Any:

@@ -53,9 +53,13 @@ class Function(Protocol):
 class Equation(ABC):
     """What a functional equation says about one state; all arguments have one row a state."""
 
-    n_equations: int
     #: Whether the next state depends on the unknown.
     controlled: bool = True
+
+    @property
+    @abstractmethod
+    def n_equations(self) -> int:
+        """Number E of residuals at a state."""
 
     @abstractmethod
     def coordinates(self, s: Tensor) -> Tensor:

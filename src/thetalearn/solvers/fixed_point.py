@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .newton import INTERRUPTED, Report, _ignore
+from .newton import INTERRUPTED, Report, ignore
 from .root import MET, STOPPED, Root
 
 __all__ = ["fixed_point"]
@@ -49,7 +49,7 @@ def fixed_point(
     memory: int = 5,
     modulus: float | None = None,
     safeguard: bool = True,
-    report: Report = _ignore,
+    report: Report = ignore,
 ) -> Root:
     """Find θ = G(θ) by iterating the contraction G, with Anderson acceleration.
 

@@ -44,7 +44,8 @@ INTERRUPTED = "interrupted"
 Report = Callable[[dict[str, float], Tensor], bool]
 
 
-def _ignore(record: dict[str, float], theta: Tensor) -> bool:
+def ignore(record: dict[str, float], theta: Tensor) -> bool:
+    """Take no note of an iteration, and let the solver go on."""
     return False
 
 
@@ -92,7 +93,7 @@ def newton(
     *,
     tol: float,
     max_iter: int,
-    report: Report = _ignore,
+    report: Report = ignore,
 ) -> Minimum:
     """Minimise a smooth convex objective.
 
@@ -122,7 +123,7 @@ def newton(
         part = objective.thinned(THIN_STRIDE**level)
         # Nearer than the sampling error of the part there is nothing to gain.
         part_tol = 0.3 * (objective.n_params / len(part.X)) ** 0.5
-        found = _descend_with_hessian(part, theta, metric, part_tol, 20, _ignore)
+        found = _descend_with_hessian(part, theta, metric, part_tol, 20, ignore)
         if found.reason == INTERRUPTED:
             return found
         theta = found.theta
@@ -151,7 +152,7 @@ def newton_cg(
     *,
     tol: float,
     max_iter: int,
-    report: Report = _ignore,
+    report: Report = ignore,
 ) -> Minimum:
     """Minimise a smooth convex objective with too many parameters for a Hessian.
 

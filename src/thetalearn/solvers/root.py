@@ -16,7 +16,7 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from .newton import INTERRUPTED, Report, _ignore
+from .newton import INTERRUPTED, Report, ignore
 
 __all__ = ["Descent", "Residuals", "Root", "gauss_newton", "minimize_lbfgs", "newton"]
 
@@ -138,7 +138,7 @@ def newton(
     *,
     tol: float,
     max_iter: int,
-    report: Report = _ignore,
+    report: Report = ignore,
     chord: bool = False,
 ) -> Root:
     """Solve R(θ) = 0 with as many equations as unknowns by damped Newton steps.
@@ -314,7 +314,7 @@ def gauss_newton(
     *,
     tol: float,
     max_iter: int,
-    report: Report = _ignore,
+    report: Report = ignore,
 ) -> Root:
     """Minimise half the mean of R(θ)², with more equations than unknowns as a rule.
 
@@ -492,7 +492,7 @@ def minimize_lbfgs(
     *,
     tol: float,
     max_iter: int,
-    report: Report = _ignore,
+    report: Report = ignore,
     memory: int = 20,
 ) -> Descent:
     """Minimise a smooth function of many unknowns by SciPy's L-BFGS.

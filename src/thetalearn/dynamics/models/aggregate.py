@@ -482,7 +482,9 @@ def _check_options(
 
 def _blocks(model: DynamicModel) -> Array:
     """Probabilities (now, later, work now, work later) of times and work together."""
-    rows = model.distribution.transition.numpy()  # type: ignore[attr-defined]
+    chain = model.distribution
+    assert isinstance(chain, MarkovChain)
+    rows = chain.transition.numpy()
     return np.ascontiguousarray(rows.reshape(2, 2, 2, 2).transpose(0, 2, 1, 3))
 
 

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...dynamics.model import DynamicModel
-from ..training import _require_matplotlib
-from .panels import draw_curves, draw_reference, frame_axis, legend_lines, make_panels, widen_view
+from .._drawing import require_matplotlib
+from .panels import (
+    Panels,
+    draw_curves,
+    draw_reference,
+    frame_axis,
+    legend_lines,
+    make_panels,
+    widen_view,
+)
 from .slices import (
     N_POINTS,
     StateRange,
@@ -152,16 +159,15 @@ class PolicyDisplay:
             If it has no policy, the model has no such state or action, or ``reference="exact"``
             asks for a solution that is not known.
         """
-        _require_matplotlib(f"{cls.__name__}.from_estimator")
+        require_matplotlib(f"{cls.__name__}.from_estimator")
         fitted = dynamic_estimator(estimator, cls.__name__, "policy")
-        model: DynamicModel = fitted.model_
-        names = model.action_labels
+        names: Sequence[str] = fitted.model_.action_labels
         chosen = chosen_columns("actions", actions, names)
         slice_ = value_slice(fitted, states, levels, at, n_points)
-        compared = reference_values(reference, slice_, model, "policy")
+        found, compared = _evaluated(fitted, "policy", slice_, period, reference)
         display = cls(
             states=slice_,
-            actions=slice_.evaluate(of_period(fitted, "policy", period))[:, :, chosen],
+            actions=found[:, :, chosen],
             action_names=[names[j] for j in chosen],
             reference=None if compared is None else compared[:, :, chosen],
             reference_name=reference_name(reference),
@@ -188,25 +194,11 @@ class PolicyDisplay:
         TypeError, ValueError
             If ``ax`` does not hold one Axes for each action.
         """
-        _require_matplotlib(f"{type(self).__name__}.plot")
+        require_matplotlib(f"{type(self).__name__}.plot")
         panels = make_panels(ax, self.action_names)
         self.axes_, self.ax_, self.figure_ = panels.axes, panels.first, panels.figure
-        self.lines_: dict[str, list[Any]] = {}
-        self.reference_lines_: dict[str, list[Any]] = {}
-        for j, (name, axes) in enumerate(self.axes_.items()):
-            self.lines_[name] = draw_curves(axes, self.states, self.actions[:, :, j], line_kw)
-            shown = [self.actions[:, :, j]]
-            if self.reference is not None:
-                shown.append(self.reference[:, :, j])
-                self.reference_lines_[name] = draw_reference(
-                    axes, self.states, shown[1], self.reference_name
-                )
-            axes.set_ylabel(name)
-            widen_view(axes, np.concatenate(shown))
-        for axes in panels.bottom:
-            axes.set_xlabel(self.states.label())
-        self.legend_ = panels.draw_legend(
-            legend_lines(self.lines_, self.reference_lines_, self.action_names[0])
+        self.lines_, self.reference_lines_, self.legend_ = _draw_functions(
+            panels, self.states, self.actions, self.reference, self.reference_name, line_kw
         )
         return self
 
@@ -317,13 +309,13 @@ class ValueDisplay:
             If it has no value, the model has no such state, or ``reference="exact"`` asks for a
             solution that is not known.
         """
-        _require_matplotlib(f"{cls.__name__}.from_estimator")
+        require_matplotlib(f"{cls.__name__}.from_estimator")
         fitted = dynamic_estimator(estimator, cls.__name__, "value")
         slice_ = value_slice(fitted, states, levels, at, n_points)
-        compared = reference_values(reference, slice_, fitted.model_, "value")
+        found, compared = _evaluated(fitted, "value", slice_, period, reference)
         display = cls(
             states=slice_,
-            values=slice_.evaluate(of_period(fitted, "value", period))[:, :, 0],
+            values=found[:, :, 0],
             reference=None if compared is None else compared[:, :, 0],
             reference_name=reference_name(reference),
         )
@@ -349,22 +341,51 @@ class ValueDisplay:
         TypeError
             If ``ax`` is not a matplotlib Axes.
         """
-        _require_matplotlib(f"{type(self).__name__}.plot")
+        require_matplotlib(f"{type(self).__name__}.plot")
         panels = make_panels(ax, ["value"])
         self.ax_, self.figure_ = panels.first, panels.figure
-        self.lines_ = draw_curves(self.ax_, self.states, self.values, line_kw)
-        self.reference_lines_: list[Any] = []
-        if self.reference is not None:
-            self.reference_lines_ = draw_reference(
-                self.ax_, self.states, self.reference, self.reference_name
-            )
-        self.ax_.set_ylabel("value")
-        self.ax_.set_xlabel(self.states.label())
-        widen_view(self.ax_, self.values)
-        self.legend_ = panels.draw_legend(
-            legend_lines({"": self.lines_}, {"": self.reference_lines_}, "")
+        compared = None if self.reference is None else self.reference[:, :, None]
+        lines, reference_lines, self.legend_ = _draw_functions(
+            panels, self.states, self.values[:, :, None], compared, self.reference_name, line_kw
         )
+        self.lines_, self.reference_lines_ = lines["value"], reference_lines.get("value", [])
         return self
+
+
+def _evaluated(
+    fitted: Any,
+    which: str,
+    states: StateSlice,
+    period: int | None,
+    reference: str | Callable[[np.ndarray], Any] | None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The "policy" or "value" of an estimator and of the reference, (L, n, m) each."""
+    compared = reference_values(reference, states, fitted.model_, which)
+    return states.evaluate(of_period(fitted, which, period)), compared
+
+
+def _draw_functions(
+    panels: Panels,
+    states: StateSlice,
+    values: np.ndarray,
+    reference: np.ndarray | None,
+    reference_name: str,
+    line_kw: dict[str, Any] | None,
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]], Any]:
+    """Curves of the m functions (L, n, m), a panel each; lines, those of the reference, legend."""
+    lines: dict[str, list[Any]] = {}
+    compared: dict[str, list[Any]] = {}
+    for j, (name, axes) in enumerate(panels.axes.items()):
+        lines[name] = draw_curves(axes, states, values[:, :, j], line_kw)
+        shown = [values[:, :, j]]
+        if reference is not None:
+            shown.append(reference[:, :, j])
+            compared[name] = draw_reference(axes, states, shown[1], reference_name)
+        axes.set_ylabel(name)
+        widen_view(axes, np.concatenate(shown))
+    for axes in panels.bottom:
+        axes.set_xlabel(states.label())
+    return lines, compared, panels.draw_legend(legend_lines(lines, compared, next(iter(lines))))
 
 
 class ResidualDisplay:
@@ -474,7 +495,7 @@ class ResidualDisplay:
         ValueError
             If it has no residuals, or the model has no such state or equation.
         """
-        _require_matplotlib(f"{cls.__name__}.from_estimator")
+        require_matplotlib(f"{cls.__name__}.from_estimator")
         fitted = dynamic_estimator(estimator, cls.__name__, "residuals")
         slice_ = error_slice(fitted, states, at, n_points)
         errors = np.abs(slice_.evaluate(fitted.residuals))
@@ -506,7 +527,7 @@ class ResidualDisplay:
         TypeError
             If ``ax`` is not a matplotlib Axes.
         """
-        _require_matplotlib(f"{type(self).__name__}.plot")
+        require_matplotlib(f"{type(self).__name__}.plot")
         panels = make_panels(ax, ["error"])
         self.ax_, self.figure_ = panels.first, panels.figure
         self.lines_: list[Any] = []

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .slices import MANY_CURVES, StateRange, StateSlice
-
-if TYPE_CHECKING:
-    pass
 
 #: Inches that a panel of several takes, and a name in the legend.
 PANEL, ENTRY = (3.3, 2.2), 1.35
@@ -22,7 +19,7 @@ FLAT = 1e-6
 
 
 @dataclass(frozen=True)
-class _Panels:
+class Panels:
     """Axes, those among them that have none below, and whether they have their figure alone."""
 
     axes: dict[str, Any]
@@ -31,10 +28,12 @@ class _Panels:
 
     @property
     def first(self) -> Any:
+        """Axes of the first panel."""
         return next(iter(self.axes.values()))
 
     @property
     def figure(self) -> Any:
+        """The figure that holds them."""
         return self.first.figure
 
     def draw_legend(self, handles: Sequence[Any], at_least: int = 2) -> Any:
@@ -57,7 +56,7 @@ def _even_columns(count: int, width: float) -> int:
     return -(-count // n_rows)
 
 
-def make_panels(ax: Any, names: Sequence[str]) -> _Panels:
+def make_panels(ax: Any, names: Sequence[str]) -> Panels:
     """The axes given, one for each name, or those of a new figure."""
     from matplotlib.axes import Axes
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -86,10 +85,10 @@ def make_panels(ax: Any, names: Sequence[str]) -> _Panels:
     figure = given[0].figure
     alone = set(figure.axes) == set(given)
     own = alone and isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
-    return _Panels(dict(zip(names, given, strict=True)), given, own)
+    return Panels(dict(zip(names, given, strict=True)), given, own)
 
 
-def filled_panels(grid: Any, names: Sequence[str]) -> _Panels:
+def filled_panels(grid: Any, names: Sequence[str]) -> Panels:
     """New axes in a grid, row by row, which share their x-axis."""
     axes: list[Any] = []
     for place in range(len(names)):
@@ -98,7 +97,7 @@ def filled_panels(grid: Any, names: Sequence[str]) -> _Panels:
     for upper in axes[: -grid.ncols]:
         upper.tick_params(labelbottom=False)
     grid.figure.align_ylabels(axes)
-    return _Panels(dict(zip(names, axes, strict=True)), axes[-grid.ncols :], own=True)
+    return Panels(dict(zip(names, axes, strict=True)), axes[-grid.ncols :], own=True)
 
 
 def draw_curves(

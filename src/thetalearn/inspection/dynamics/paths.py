@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from ...dynamics.model import DynamicModel
 from ...dynamics.shocks import LogNormal, MarkovChain, Shocks
 from ...dynamics.transforms import Log
-from ..training import _require_matplotlib
+from .._drawing import require_matplotlib
 from .functions import AxesLike
 from .panels import FLAT, line_options, make_panels, widen_view
 from .slices import (
@@ -136,7 +136,7 @@ class PathDisplay:
         ValueError
             If it cannot be simulated, or the model has no such variable.
         """
-        _require_matplotlib(f"{cls.__name__}.from_estimator")
+        require_matplotlib(f"{cls.__name__}.from_estimator")
         fitted = dynamic_estimator(estimator, cls.__name__, "simulate")
         model: DynamicModel = fitted.model_
         names = variable_names(model)
@@ -176,7 +176,7 @@ class PathDisplay:
         TypeError, ValueError
             If ``ax`` does not hold one Axes for each variable.
         """
-        _require_matplotlib(f"{type(self).__name__}.plot")
+        require_matplotlib(f"{type(self).__name__}.plot")
         panels = make_panels(ax, list(self.paths))
         self.axes_, self.ax_, self.figure_ = panels.axes, panels.first, panels.figure
         self.lines_: dict[str, list[Any]] = {}
@@ -328,7 +328,7 @@ class ImpulseResponseDisplay:
             If the model has no such shock or variable, the shock is a finite chain or constant, or
             the model has but one period.
         """
-        _require_matplotlib(f"{cls.__name__}.from_estimator")
+        require_matplotlib(f"{cls.__name__}.from_estimator")
         fitted = dynamic_estimator(estimator, cls.__name__, "policy")
         model: DynamicModel = fitted.model_
         names = variable_names(model)
@@ -368,7 +368,7 @@ class ImpulseResponseDisplay:
         TypeError, ValueError
             If ``ax`` does not hold one Axes for each variable.
         """
-        _require_matplotlib(f"{type(self).__name__}.plot")
+        require_matplotlib(f"{type(self).__name__}.plot")
         panels = make_panels(ax, list(self.responses))
         self.axes_, self.ax_, self.figure_ = panels.axes, panels.first, panels.figure
         self.lines_: dict[str, Any] = {}

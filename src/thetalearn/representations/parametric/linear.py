@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
@@ -232,10 +232,11 @@ class LocalPoints(Points):
     def __init__(self, function: LinearFunction, x: Tensor) -> None:
         self.function, self.x = function, x
         basis = function.basis
-        spline = TensorBSpline([basis]) if isinstance(basis, BSpline) else basis
-        jet = spline.jet(x) if isinstance(spline, TensorBSpline) else None
+        if isinstance(basis, BSpline):
+            basis = TensorBSpline([basis])
+        assert isinstance(basis, LocalBasis)
         self._local: Callable[[Sequence[int]], LocalRows] = (
-            jet.local if jet is not None else lambda orders: basis.local(x, orders)  # type: ignore[attr-defined]
+            basis.jet(x).local if isinstance(basis, TensorBSpline) else partial(basis.local, x)
         )
         self._kept: dict[tuple[int, ...], LocalRows] = {}
 
