@@ -129,6 +129,10 @@ class ThetaEstimator(CallbackSupportMixin, BaseEstimator):
                 "torch reports as available"
             ) from error
 
+    def _on_device(self, array: np.ndarray) -> Tensor:
+        """Fitted numbers as a tensor where the estimator computes, the processor by default."""
+        return as_tensor(array).to(self._resolved_device() or "cpu")
+
     def _weight_tensor(self, sample_weight: Any, X: Rows) -> Tensor | None:
         """Validate the weights of the rows."""
         if sample_weight is None:

@@ -309,7 +309,7 @@ class KernelRidgeRegressor(KernelFamily, ThetaRegressor):
         if response_method != "predict":
             return None
         dual = self.dual_coef_[:, None] if self._one_target else self.dual_coef_
-        return kernel_form(self.kernel_, self.X_fit_, dual)
+        return kernel_form(self.kernel_, self._on_device(self.X_fit_), self._on_device(dual))
 
     def _predict_rows(self, X: Tensor) -> Tensor:
         dual = self.dual_coef_[:, None] if self._one_target else self.dual_coef_
@@ -327,11 +327,11 @@ def kernel_sums(kernel: MatrixKernel, X: Tensor, centres: np.ndarray, dual: np.n
     return out
 
 
-def kernel_form(kernel: MatrixKernel, centres: np.ndarray, dual: np.ndarray) -> SumForm | None:
-    """The form of ``kernel(X, centres) @ dual``, for the kernels where it is known."""
+def kernel_form(kernel: MatrixKernel, centres: Tensor, coef: Tensor) -> SumForm | None:
+    """The form of ``kernel(X, centres) @ coef``, for the kernels where it is known."""
     if not isinstance(kernel, partial):
         return None
-    coef, points = torch.from_numpy(dual), torch.from_numpy(centres).to(torch.float64)
+    points = centres.to(coef)
     n_outputs, options = coef.shape[1], kernel.keywords
     nothing = coef.new_zeros(len(points))
     if kernel.func is linear_kernel:

@@ -310,7 +310,7 @@ class LeastSquaresRegressor(ThetaRegressor):
         check_is_fitted(self)
         if response_method != "predict":
             return None
-        return basis_form(self.basis_, torch.from_numpy(self._coefficients()))
+        return basis_form(self.basis_, self._on_device(self._coefficients()))
 
     @property
     def condition_number_(self) -> float:

@@ -145,7 +145,7 @@ class CrossEntropyClassifier(ProbabilityMixin, ThetaClassifier):
         return torch.from_numpy(np.column_stack([self.coef_, self.intercept_]))
 
     def _decision_form(self) -> SumForm:
-        table = self._parameters()
+        table = self._parameters().to(self._resolved_device() or "cpu")
         return SumForm(Linear(table[:, :-1].T), table[:, -1], len(table))
 
     def _decide_rows(self, X: Tensor) -> Tensor:

@@ -386,7 +386,9 @@ class MultilayerPerceptron(GradientEstimator):
 
     def _network_form(self) -> SumForm:
         """The outputs of the network, before the link."""
-        return self.architecture_.form(self._tensors(self._parameter_dtype(), torch.device("cpu")))
+        return self.architecture_.form(
+            self._tensors(self._parameter_dtype(), self._resolved_device() or torch.device("cpu"))
+        )
 
     def _apply(self, X: Rows, tensors: Mapping[str, Tensor]) -> Tensor:
         network, dtype = self.architecture_, tensors["coefs.0"].dtype

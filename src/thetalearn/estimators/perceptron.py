@@ -253,8 +253,12 @@ class PerceptronClassifier(KernelFamily, ThetaClassifier):
         if response_method != "decision_function":
             return None
         if not hasattr(self, "coef_"):
-            return kernel_form(self.kernel_, self.support_vectors_, self.dual_coef_.T)
-        coef, intercept = (torch.from_numpy(part) for part in (self.coef_, self.intercept_))
+            return kernel_form(
+                self.kernel_,
+                self._on_device(self.support_vectors_),
+                self._on_device(self.dual_coef_.T),
+            )
+        coef, intercept = map(self._on_device, (self.coef_, self.intercept_))
         return SumForm(Linear(coef.T), intercept, len(coef))
 
     def _decide_rows(self, X: Tensor) -> Tensor:

@@ -48,6 +48,11 @@ class Form(ABC):
     #: Precision in which it is evaluated.
     dtype: torch.dtype
 
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where it is evaluated."""
+
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
         """Evaluate rows (n, d), shape (n, m)."""
@@ -108,9 +113,14 @@ class SumForm(Form):
         """Precision in which it is evaluated."""
         return self.sums.dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is evaluated."""
+        return self.constant.device
+
     def __call__(self, x: Tensor) -> Tensor:
         """Evaluate rows (n, d), shape (n, m)."""
-        z = self.sums(x.to(self.dtype), range(self.n_columns)) + self.constant
+        z = self.sums(x.to(self.constant), range(self.n_columns)) + self.constant
         return z if self.head is None else self.head(z)
 
     def followed_by(self, link: Link, n_outputs: int | None = None) -> SumForm:
@@ -164,17 +174,23 @@ class ProductForm(Form):
         """Number of outputs."""
         return self.coef.shape[1]
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is evaluated."""
+        return self.coef.device
+
     def __call__(self, x: Tensor) -> Tensor:
         """Evaluate rows (n, d), shape (n, m)."""
         return self.design(x, self.indices) @ self.coef
 
     def design(self, x: Tensor, indices: np.ndarray) -> Tensor:
         """Products of the functions that rows of ``indices`` (T, d) name, shape (n, T)."""
-        product = x.new_ones(len(indices), len(x), dtype=self.dtype)
+        x = x.to(self.coef)
+        product = x.new_ones(len(indices), len(x))
         for j, factor in enumerate(self.factors):
             functions = indices[:, j]
             if (terms := np.flatnonzero(functions)).size:
-                rows = factor(x[:, j].to(self.dtype))
+                rows = factor(x[:, j])
                 picked = rows[torch.from_numpy(functions[terms]).to(x.device)]
                 if len(terms) == len(indices):
                     product *= picked
@@ -211,7 +227,7 @@ class Linear(ColumnSums):
 
     def __call__(self, x: Tensor, columns: Sequence[int]) -> Tensor:
         """Sum over the given columns."""
-        every = len(columns) == self.n_columns
+        every = list(columns) == list(range(self.n_columns))
         sums = x @ (self.weights if every else self.weights[list(columns)])
         if not self.carried:
             return sums
@@ -276,6 +292,33 @@ class Distances(ColumnSums):
             gap = x[:, place, None] - self.points[:, j]
             total += gap.abs_() if self.power == 1 else gap.square_()
         return total
+
+
+@dataclass(frozen=True)
+class Scaled(ColumnSums):
+    """Other sums times factors (H,)."""
+
+    sums: ColumnSums
+    factors: Tensor
+
+    @property
+    def n_columns(self) -> int:  # type: ignore[override]
+        """Number of columns."""
+        return self.sums.n_columns
+
+    @property
+    def width(self) -> int:  # type: ignore[override]
+        """Number of sums."""
+        return self.sums.width
+
+    @property
+    def dtype(self) -> torch.dtype:  # type: ignore[override]
+        """Precision of the sums."""
+        return self.sums.dtype
+
+    def __call__(self, x: Tensor, columns: Sequence[int]) -> Tensor:
+        """Sum over the given columns."""
+        return self.sums(x, columns) * self.factors.to(x.device)
 
 
 def basis_form(basis: Basis, coef: Tensor) -> Form | None:
