@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from sklearn.base import _fit_context as fit_context
+from sklearn.metrics._scorer import _MultimetricScorer, _PassthroughScorer, _Scorer
 from sklearn.utils._param_validation import (
     Hidden,
     Interval,
@@ -40,12 +41,16 @@ __all__ = [
     "InvalidParameterError",
     "IterationHooks",
     "Options",
+    "ScorerParts",
     "StrOptions",
     "_check_feature_names_in",
     "_check_n_features",
     "_check_sample_weight",
     "fit_context",
     "fit_hooks",
+    "is_score_method",
+    "named_scorers",
+    "scorer_parts",
     "validate_data",
 ]
 
@@ -86,3 +91,31 @@ def fit_hooks(estimator: Any, X: Any, y: Any, sample_weight: Any, max_iter: int 
     context.call_on_fit_task_begin(estimator=estimator, **data)
     yield IterationHooks(estimator, context, data)
     context.call_on_fit_task_end(estimator=estimator, **data, reconstruction_attributes=dict)
+
+
+class ScorerParts(NamedTuple):
+    """What `make_scorer` was given: a score is ``sign * function(y, predictions, **kwargs)``."""
+
+    function: Callable[..., Any]
+    sign: int
+    kwargs: dict[str, Any]
+    response_methods: tuple[str, ...]
+
+
+def scorer_parts(scorer: Any) -> ScorerParts | None:
+    """Parts of a scorer made by `make_scorer`; None for any other."""
+    if type(scorer) is not _Scorer:
+        return None
+    methods = scorer._response_method
+    methods = (methods,) if isinstance(methods, str) else tuple(methods)
+    return ScorerParts(scorer._score_func, scorer._sign, dict(scorer._kwargs), methods)
+
+
+def is_score_method(scorer: Any) -> bool:
+    """Whether a scorer calls the estimator's own ``score``."""
+    return isinstance(scorer, _PassthroughScorer)
+
+
+def named_scorers(scorer: Any) -> dict[str, Any] | None:
+    """The scorers of one that computes several scores; None for any other."""
+    return dict(scorer._scorers) if isinstance(scorer, _MultimetricScorer) else None
