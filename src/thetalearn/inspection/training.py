@@ -32,8 +32,6 @@ ENTRY = 1.1
 
 EMPTY = (np.empty(0), np.empty(0))
 
-_require_matplotlib = require_matplotlib
-
 
 class TrainingDisplay:
     """Losses, scores and learning rate of a fit, by iteration.
