@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import shap
 from scipy.sparse import issparse
-from slicer import Obj  # type: ignore[import-untyped]
+from slicer import Obj
 
 if TYPE_CHECKING:
     from .displays.shapley import ShapleyDisplay
