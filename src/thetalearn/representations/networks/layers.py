@@ -53,6 +53,10 @@ class Layer(ABC):
     def apply(self, x: Tensor, tensors: Tensors) -> Tensor:
         """Evaluate with given parameters and buffers, as for prediction."""
 
+    def apply_(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """The same where x may be written over, if that is faster."""
+        return self.apply(x, tensors)
+
 
 @dataclass(frozen=True)
 class Dense(Layer):
@@ -124,6 +128,13 @@ class Dense(Layer):
             x = x.expand(len(weight), *x.shape)
         return torch.baddbmm(bias.unsqueeze(-2), x, weight, alpha=self.scale)
 
+    def apply_(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Evaluate; one output in half the time, summed in another order than by `apply`."""
+        weight, bias = tensors[self.weight], tensors[self.bias]
+        if self._single(tensors) and weight.ndim == x.ndim == 2:
+            return torch.mm(x, weight).add_(bias)
+        return self.apply(x, tensors)
+
 
 def multiply_add(
     tape: Tape, start: Tensor, x: Tensor, weight: Tensor, scale: float, out: Tensor
@@ -158,6 +169,13 @@ class Activate(Layer):
     def apply(self, x: Tensor, tensors: Tensors) -> Tensor:
         """Evaluate."""
         return self.function(x)
+
+    def apply_(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Evaluate, in place unless autograd or the function needs x."""
+        if x.requires_grad or self.function.needs_input:
+            return self.function(x)
+        self.function.into(x, x)
+        return x
 
 
 class Dropout(Layer):

@@ -144,32 +144,70 @@ class MLPArchitecture:
     def form(self, tensors: Mapping[str, Tensor]) -> SumForm:
         """The network as a function of the sums of its first layer."""
         first, *rest = (layer for layer in self.layers if not isinstance(layer, Dropout))
-        inner = first.inner if isinstance(first, Residual) else (first,)
-        dense, width = inner[0], self.sizes[1]
-        assert isinstance(dense, Dense)
         carried = isinstance(first, Residual)
-        after = tuple(layer for layer in inner[1:] if not isinstance(layer, Dropout))
-
-        def head(z: Tensor) -> Tensor:
-            h = z[:, :width]
-            for layer in after:
-                h = layer.apply(h, tensors)
-            if carried:
-                h = h + z[:, width:]
-            for layer in rest:
-                h = layer.apply(h, tensors)
-            return h
-
+        dense, *after = first.inner if isinstance(first, Residual) else (first,)
+        after = [layer for layer in after if not isinstance(layer, Dropout)]
+        assert isinstance(dense, Dense)
         constant = tensors[dense.bias]
         if carried:
             constant = torch.cat([constant, constant.new_zeros(self.sizes[0])])
-        only = not rest and not after and not carried
+        head = _Head(tuple(after), tuple(rest), self.sizes[1], carried, tensors)
         return SumForm(
             Linear(tensors[dense.weight] * dense.scale, carried),
             constant,
             self.sizes[-1],
-            None if only else head,
+            head if rest or after or carried else None,
         )
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What a network does with the sums of its first layer, in the precision of these sums.
+
+    The sums have ``width`` columns; the inputs come after them where they are ``carried`` to the
+    end of the first block.
+    """
+
+    after: tuple[Layer, ...]
+    rest: tuple[Layer, ...]
+    width: int
+    carried: bool
+    tensors: Mapping[str, Tensor]
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return self._apply(z, owned=False)
+
+    def apply_(self, z: Tensor) -> Tensor:
+        """The same where z may be written over."""
+        return self._apply(z, owned=True)
+
+    def _apply(self, z: Tensor, owned: bool) -> Tensor:
+        tensors = self._tensors(z.dtype, z.device)
+        h = _evaluate(self.after, z[:, : self.width], tensors, owned)
+        if self.carried:
+            h = h + z[:, self.width :]
+        return _evaluate(self.rest, h, tensors, owned or self.carried or bool(self.after))
+
+    @cached_property
+    def _casts(self) -> dict[tuple[torch.dtype, torch.device], Mapping[str, Tensor]]:
+        return {}
+
+    def _tensors(self, dtype: torch.dtype, device: torch.device) -> Mapping[str, Tensor]:
+        """The parameters in a precision on a device."""
+        if (dtype, device) not in self._casts:
+            cast = {name: tensor.to(device, dtype) for name, tensor in self.tensors.items()}
+            self._casts[dtype, device] = cast
+        return self._casts[dtype, device]
+
+
+def _evaluate(
+    layers: tuple[Layer, ...], x: Tensor, tensors: Mapping[str, Tensor], owned: bool
+) -> Tensor:
+    """Evaluate in prediction mode; x itself is written over only if it is ``owned``."""
+    for layer in layers:
+        x = layer.apply_(x, tensors) if owned else layer.apply(x, tensors)
+        owned = True
+    return x
 
 
 class MLP(nn.Module):
