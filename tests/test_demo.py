@@ -1,6 +1,7 @@
 """The demonstration runs, with and without matplotlib, and touches nothing global."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ def test_the_demo_prints_tables_and_draws_plots(tmp_path, capsys):
     for name in PLOTS:
         assert str(tmp_path / "new" / name) in printed
     assert "Chebyshev" in printed and "Held-out accuracy" in printed
+    assert "95 % interval" in printed and "Shapley values: closed form" in printed
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
@@ -42,8 +44,17 @@ def test_tables_align_text_left_and_numbers_right(capsys):
     ]
 
 
-def test_stacked_dots_stay_in_their_row():
-    values = np.repeat([0.0, 1.0], [50, 3])
-    offsets = demo.stacked(values, 0.1)
-    assert np.abs(offsets).max() <= 0.4
-    assert len(set(offsets[values == 0.0])) == 50
+def test_importance_is_printed_by_size_with_its_interval(capsys):
+    importance = SimpleNamespace(
+        importances_mean=np.array([0.1, 0.2]),
+        ci=np.array([[0.05, 0.15], [0.1, 0.3]]),
+        feature_names=["age", "sex"],
+    )
+    values = np.array([[1.0, -2.0], [3.0, 4.0]])
+    demo.print_importance(importance, SimpleNamespace(values=values, method="exact"))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[2:4]] == [
+        ["sex", "0.200", "0.100", "to", "0.300", "3.0"],
+        ["age", "0.100", "0.050", "to", "0.150", "2.0"],
+    ]
+    assert "exact" in lines[-2]

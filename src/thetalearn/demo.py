@@ -1,7 +1,7 @@
 """The demonstration: fit in a pipeline, search and explain, on real data.
 
-``thetalearn demo`` runs it. Every step is scikit-learn's or shap's own tool on a pipeline whose
-last step is an estimator of thetalearn; the data come with scikit-learn.
+``thetalearn demo`` runs it. Searches are scikit-learn's own, over pipelines whose last step is an
+estimator of thetalearn; their explanations are thetalearn's. The data come with scikit-learn.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import shap
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits
-from sklearn.inspection import permutation_importance
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, train_test_split
 from sklearn.pipeline import Pipeline
@@ -27,8 +25,12 @@ from thetalearn import (
     BSplineRegressor,
     ChebyshevRegressor,
     LinearRegressor,
+    PermutationImportanceDisplay,
     PolynomialRegressor,
+    ShapleyDisplay,
     SoftmaxClassifier,
+    permutation_importance,
+    shapley_values,
 )
 from thetalearn.threads import one_thread
 
@@ -130,10 +132,8 @@ def diabetes() -> Iterator[Plot]:
     print_families(study, best)
     yield "diabetes_search.png", (11.5, 3.6), partial(draw_diabetes_search, study=study)
 
-    importance = permutation_importance(
-        study.search.best_estimator_, study.X_test, study.y_test, n_repeats=30, random_state=SEED
-    )
-    explanation = explain_diabetes(study)
+    importance = permutation_importance(study.search, study.X_test, study.y_test, n_repeats="all")
+    explanation = shapley_values(study.search, study.X_test, background=study.X_train)
     print_importance(importance, explanation)
     drawing = partial(draw_importance, importance=importance, explanation=explanation)
     yield "diabetes_importance.png", (11.5, 4.6), drawing
@@ -228,32 +228,27 @@ def standard_error(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def explain_diabetes(study: Study) -> shap.Explanation:
-    """Shapley values of held-out predictions, in the columns of the data.
-
-    With ten columns all 1024 coalitions can be evaluated, so the values are exact for the given
-    background and nothing is drawn at random.
-    """
-    background = study.X_train.sample(25, random_state=SEED)
-    masker = shap.maskers.Independent(background, max_samples=len(background))
-    explainer = shap.ExactExplainer(study.search.best_estimator_.predict, masker)
-    return explainer(study.X_test, silent=True)
-
-
-def print_importance(importance: Any, explanation: shap.Explanation) -> None:
+def print_importance(importance: Any, explanation: Any) -> None:
     """Print two measures of the importance of each column, the largest first."""
     effect = np.abs(explanation.values).mean(0)
     order = np.argsort(-importance.importances_mean)
     rows = [
         (
-            explanation.feature_names[j],
-            f"{importance.importances_mean[j]:.3f} ± {importance.importances_std[j]:.3f}",
+            importance.feature_names[j],
+            f"{importance.importances_mean[j]:.3f}",
+            "{:.3f} to {:.3f}".format(*importance.ci[j]),
             f"{effect[j]:.1f}",
         )
         for j in order
     ]
     print("Importance of the columns for the chosen pipeline, on the held-out patients")
-    print_table(("column", "loss of R² if permuted", "mean |SHAP| (score points)"), rows)
+    header = ("column", "loss of R² if permuted", "95 % interval", "mean |Shapley| (score points)")
+    print_table(header, rows)
+    print(
+        "The loss is the mean over all permutations; its interval is about other held-out\n"
+        f"patients and the same fit. Shapley values: {explanation.method}, against all patients\n"
+        "of the fit."
+    )
 
 
 def digits() -> Iterator[Plot]:
@@ -271,9 +266,7 @@ def digits() -> Iterator[Plot]:
     print(f"* chosen. Held-out accuracy {accuracy:.3f} ({errors} errors).\n")
     yield "digits_search.png", (11.5, 4.4), partial(draw_digits_search, study=study)
 
-    importance = permutation_importance(
-        search.best_estimator_, study.X_test, study.y_test, n_repeats=10, random_state=SEED
-    )
+    importance = permutation_importance(search, study.X_test, study.y_test, n_repeats="all")
     print_pixels(importance)
     drawing = partial(draw_digits_explained, study=study, importance=importance)
     yield "digits_explained.png", (11.5, 4.3), drawing
@@ -311,27 +304,13 @@ def print_pixels(importance: Any) -> None:
     rows = [
         (
             f"row {j // 8}, column {j % 8}",
-            f"{importance.importances_mean[j]:.3f} ± {importance.importances_std[j]:.3f}",
+            f"{importance.importances_mean[j]:.3f}",
+            "{:.3f} to {:.3f}".format(*importance.ci[j]),
         )
         for j in order
     ]
     print("The five most important pixels for the held-out pictures")
-    print_table(("pixel", "loss of accuracy if permuted"), rows)
-
-
-def explain_digits(study: Study) -> np.ndarray:
-    """Shapley values of the held-out logits, of shape (pictures, 64, classes).
-
-    The logits are linear in the scaled pixels, so shap's explainer of linear models is exact, and
-    as the scaler treats each pixel alone the values belong to the pixels themselves.
-    """
-    scaler, model = study.search.best_estimator_.named_steps.values()
-    background = shap.maskers.Independent(
-        scaler.transform(study.X_train), max_samples=len(study.X_train)
-    )
-    explainer = shap.LinearExplainer((model.coef_, model.intercept_), background)
-    values: np.ndarray = explainer(scaler.transform(study.X_test)).values
-    return values
+    print_table(("pixel", "loss of accuracy if permuted", "95 % interval"), rows)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -413,71 +392,16 @@ def mark_best(axes: Sequence[Axes], search: GridSearchCV, scores: np.ndarray) ->
     ax.set_title(f"{family_of(search.best_params_)} (chosen)")
 
 
-def draw_importance(figure: Figure, importance: Any, explanation: shap.Explanation) -> None:
-    """Draw permutation importance with its spread, and Shapley values, in the same order."""
-    order = np.argsort(importance.importances_mean)
-    height = np.arange(len(order))
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1.25])
-    left.barh(height, importance.importances_mean[order], color=BLUE, alpha=0.35, height=0.6)
-    left.errorbar(
-        importance.importances_mean[order],
-        height,
-        xerr=importance.importances_std[order],
-        fmt="o",
-        color=BLUE,
-        markersize=4,
-        capsize=3,
-        linewidth=1.2,
-    )
-    left.set_yticks(height, [explanation.feature_names[j] for j in order])
-    left.set(
-        title="Permutation importance (mean ± sd of 30 repeats)",
-        xlabel="loss of held-out R² if the column is permuted",
-    )
-    left.grid(axis="y", visible=False)
-    draw_beeswarm(figure, right, explanation[:, order])
-
-
-def draw_beeswarm(figure: Figure, ax: Axes, explanation: shap.Explanation) -> None:
-    """Draw one dot a prediction and column: its place the Shapley value, its colour the input.
-
-    shap's own beeswarm plot draws its jitter from NumPy's global generator; here dots that would
-    cover each other are stacked instead.
-    """
-    for j in range(explanation.shape[1]):
-        values, inputs = explanation.values[:, j], explanation.data[:, j]
-        ranks = np.searchsorted(np.sort(inputs), inputs, side="right") / len(inputs)
-        dots = ax.scatter(
-            values,
-            j + stacked(values, np.ptp(explanation.values) / 90),
-            c=ranks,
-            cmap="coolwarm",
-            vmin=0,
-            vmax=1,
-            s=14,
-            linewidths=0,
-        )
-    ax.axvline(0, color="#999999", linewidth=1, zorder=0)
-    ax.set(
-        title="SHAP values of the held-out patients",
-        xlabel="effect on the predicted progression (score points)",
-    )
-    ax.grid(axis="y", visible=False)
-    bar = figure.colorbar(dots, ax=ax, aspect=30, pad=0.02, ticks=[0.02, 0.98])
-    bar.set_ticklabels(["low", "high"])
-    bar.set_label("value of the column", labelpad=-12)
-    bar.outline.set_visible(False)
-
-
-def stacked(values: np.ndarray, width: float) -> np.ndarray:
-    """Offsets that set dots of the same bin side by side, alternating up and down."""
-    bins = np.floor((values - values.min()) / width).astype(int)
-    offsets = np.zeros(len(values))
-    for number in np.unique(bins):
-        members = np.flatnonzero(bins == number)
-        place = np.arange(len(members))
-        offsets[members] = (place + 1) // 2 * np.where(place % 2, 1, -1)
-    return 0.4 * offsets / max(1.0, np.abs(offsets).max())
+def draw_importance(figure: Figure, importance: Any, explanation: Any) -> None:
+    """Draw permutation importance with its intervals, and Shapley values."""
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.25])
+    PermutationImportanceDisplay.from_result(importance, metric="held-out R²", ax=left)
+    left.set_title("Permutation importance, with 95 % intervals")
+    ShapleyDisplay.from_explanation(explanation, ax=right)
+    right.set_title("Shapley values of the held-out patients")
+    right.set_xlabel("effect on the predicted progression (score points)")
+    for ax in (left, right):
+        ax.grid(axis="y", visible=False)
 
 
 def draw_digits_search(figure: Figure, study: Study) -> None:
@@ -539,8 +463,16 @@ def draw_uncertain(figure: Any, study: Study, n_shown: int = 5) -> None:
     ranked = np.argsort(-probability, axis=1)
     margins = np.take_along_axis(probability, ranked[:, :2], 1)
     chosen = np.argsort(margins[:, 0] - margins[:, 1])[:n_shown]
-    values = explain_digits(study)
-    differences = [values[i, :, ranked[i, 0]] - values[i, :, ranked[i, 1]] for i in chosen]
+    values = shapley_values(
+        study.search,
+        study.X_test.iloc[chosen],
+        background=study.X_train,
+        response_method="decision_function",
+    ).values
+    differences = [
+        value[:, ranked[i, 0]] - value[:, ranked[i, 1]]
+        for value, i in zip(values, chosen, strict=True)
+    ]
     scale = max(np.abs(difference).max() for difference in differences)
     axes = figure.subplots(2, n_shown)
     for (top, bottom), i, difference in zip(axes.T, chosen, differences, strict=True):
@@ -558,5 +490,5 @@ def draw_uncertain(figure: Any, study: Study, n_shown: int = 5) -> None:
         ax.spines[:].set_visible(False)
     figure.suptitle("The least certain pictures, and which pixels spoke for the digit predicted")
     bar = figure.colorbar(image, ax=axes, orientation="horizontal", shrink=0.6, aspect=40)
-    bar.set_label("SHAP value: change of the log-odds (blue: for the first digit)")
+    bar.set_label("Shapley value: change of the log-odds (blue: for the first digit)")
     bar.outline.set_visible(False)
