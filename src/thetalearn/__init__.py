@@ -37,6 +37,25 @@ if TYPE_CHECKING:
     from thetalearn.inspection.dynamics import PolicyDisplay as PolicyDisplay
     from thetalearn.inspection.dynamics import ResidualDisplay as ResidualDisplay
     from thetalearn.inspection.dynamics import ValueDisplay as ValueDisplay
+    from thetalearn.inspection.importance.accuracy import (
+        accuracy_shapley_values as accuracy_shapley_values,
+    )
+    from thetalearn.inspection.importance.dependence import partial_dependence as partial_dependence
+    from thetalearn.inspection.importance.dependence import projections as projections
+    from thetalearn.inspection.importance.displays import (
+        PartialDependenceDisplay as PartialDependenceDisplay,
+    )
+    from thetalearn.inspection.importance.displays import (
+        PermutationImportanceDisplay as PermutationImportanceDisplay,
+    )
+    from thetalearn.inspection.importance.displays import SageDisplay as SageDisplay
+    from thetalearn.inspection.importance.displays import ShapleyDisplay as ShapleyDisplay
+    from thetalearn.inspection.importance.permutation import (
+        permutation_importance as permutation_importance,
+    )
+    from thetalearn.inspection.importance.sage import sage_values as sage_values
+    from thetalearn.inspection.importance.shapley import ShapleyExplainer as ShapleyExplainer
+    from thetalearn.inspection.importance.shapley import shapley_values as shapley_values
     from thetalearn.inspection.training import TrainingDisplay as TrainingDisplay
     from thetalearn.plugins import all_estimators as all_estimators
     from thetalearn.plugins import get_estimator as get_estimator
@@ -58,8 +77,10 @@ _MODULE_OF = {
     "LogisticClassifier": "thetalearn.estimators.logistic",
     "MLPClassifier": "thetalearn.estimators.mlp",
     "MLPRegressor": "thetalearn.estimators.mlp",
+    "PartialDependenceDisplay": "thetalearn.inspection.importance.displays",
     "PathDisplay": "thetalearn.inspection.dynamics",
     "PerceptronClassifier": "thetalearn.estimators.perceptron",
+    "PermutationImportanceDisplay": "thetalearn.inspection.importance.displays",
     "PolicyDisplay": "thetalearn.inspection.dynamics",
     "PolicyEvaluator": "thetalearn.estimators.bellman",
     "PolynomialFeatures": "thetalearn.estimators.features",
@@ -69,12 +90,21 @@ _MODULE_OF = {
     "ReLUFeatures": "thetalearn.estimators.features",
     "ReLURegressor": "thetalearn.estimators.basis",
     "ResidualDisplay": "thetalearn.inspection.dynamics",
+    "SageDisplay": "thetalearn.inspection.importance.displays",
+    "ShapleyDisplay": "thetalearn.inspection.importance.displays",
+    "ShapleyExplainer": "thetalearn.inspection.importance.shapley",
     "SoftmaxClassifier": "thetalearn.estimators.logistic",
     "TrainingDisplay": "thetalearn.inspection.training",
     "ValueDisplay": "thetalearn.inspection.dynamics",
+    "accuracy_shapley_values": "thetalearn.inspection.importance.accuracy",
     "all_estimators": "thetalearn.plugins",
     "get_estimator": "thetalearn.plugins",
     "list_estimators": "thetalearn.plugins",
+    "partial_dependence": "thetalearn.inspection.importance.dependence",
+    "permutation_importance": "thetalearn.inspection.importance.permutation",
+    "projections": "thetalearn.inspection.importance.dependence",
+    "sage_values": "thetalearn.inspection.importance.sage",
+    "shapley_values": "thetalearn.inspection.importance.shapley",
 }
 
 __all__ = list(_MODULE_OF)
