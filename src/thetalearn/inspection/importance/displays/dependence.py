@@ -18,6 +18,9 @@ __all__ = ["PartialDependenceDisplay"]
 
 KINDS = ("average", "individual", "both")
 
+#: Half the length of a row's dash at a category.
+DASH = 0.28
+
 #: Length of the marks at the deciles, as a share of the axes.
 RUG = 0.04
 
@@ -284,15 +287,23 @@ class _Panel:
         return grid.astype(np.float64)
 
     def draw_rows(self, ax: Any, max_lines: int) -> Any:
-        """Thin lines, of rows evenly spaced among all."""
+        """Thin lines, of rows evenly spaced among all; for categories a dash for each row."""
         from matplotlib.collections import LineCollection
 
         rows = self.individual
         assert rows is not None
         kept = np.unique(np.linspace(0, len(rows) - 1, min(max_lines, len(rows))).astype(int))
         x = self.places(0)
+        if self.categories[0] is None:
+            paths = [np.column_stack([x, row]) for row in rows[kept]]
+        else:
+            paths = [
+                np.array([[at - DASH, value], [at + DASH, value]])
+                for row in rows[kept]
+                for at, value in zip(x, row, strict=True)
+            ]
         lines = LineCollection(
-            [np.column_stack([x, row]) for row in rows[kept]],
+            paths,
             colors=DISTINCT[0] if self.average is None else "0.45",
             linewidths=0.6,
             alpha=0.35,
