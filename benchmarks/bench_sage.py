@@ -88,8 +88,8 @@ def sampled(n_columns: int, chosen: Options) -> tuple[Race, float, float, float]
     theirs, ours = timed.results["sage"], timed.results["thetalearn"]
     timed.results.clear()
     spread = np.ptp(ours.values)
-    apart = np.abs(theirs.values - ours.values) / np.hypot(theirs.std, ours.values_se)
-    return timed, theirs.std.max() / spread, ours.values_se.max() / spread, apart.max()
+    apart = np.abs(theirs.values - ours.values) / np.hypot(theirs.std, ours.mc_se)
+    return timed, theirs.std.max() / spread, ours.mc_se.max() / spread, apart.max()
 
 
 def main() -> None:

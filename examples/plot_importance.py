@@ -470,7 +470,7 @@ def print_wages(study: WageStudy) -> None:
         (
             column,
             f"{np.abs(explanation[:, column].values).mean():.2f}",
-            f"{sage.values[j]:.2f} ± {sage['sample_se'][j]:.2f}",
+            f"{sage.values[j]:.2f} ± {sage.values_se[j]:.2f}",
             f"{pair['marginal'].importances_mean[j]:.3f}",
             f"{pair['conditional'].importances_mean[j]:.3f}",
             f"{apart[column][1]:.3f}",
@@ -561,7 +561,6 @@ def draw_sage(study: WageStudy, ax: Any = None) -> plt.Figure:
     """SAGE values with intervals for other rows of the same kind."""
     found = sage_values(study.model, study.X_test, study.y_test)
     # All coalitions are evaluated, so that the only error left is that through the rows.
-    found["ci"] = found.values[:, None] + 1.96 * found.sample_se[:, None] * [-1, 1]
     display = SageDisplay.from_result(found, ax=ax)
     display.ax_.set_xlabel("reduction of the squared error (squared dollars)")
     display.ax_.set_title("SAGE values")

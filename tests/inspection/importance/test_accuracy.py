@@ -117,11 +117,11 @@ def test_samples_lie_within_their_intervals(monkeypatch):
         )
         assert found.values.sum() == pytest.approx(found.total, rel=1e-9)
         # The last column is not used, and its interval is a point up to rounding.
-        half = np.diff(found.ci)[:, 0] / 2 + 1e-12
+        half = np.diff(found.mc_ci)[:, 0] / 2 + 1e-12
         covered.append(np.abs(found.values - exact.values) <= half)
     # 30 draws of four dependent values: an error of 0.04 at most.
     assert np.mean(covered) > 0.83
-    assert exact.values_se.max() == 0
+    assert exact.mc_se.max() == 0
     assert found.coalition_values is None
 
 

@@ -96,7 +96,7 @@ def test_closed_form_is_the_definition(n_targets, weighted):
     assert found.method == "closed form"
     assert found.feature_names == ["ends", "x1", "x2"]
     np.testing.assert_allclose(found.values, expected, **EXACT)
-    assert (found.values_se == 0).all()
+    assert (found.mc_se == 0).all()
 
 
 def test_default_background_is_x_with_the_weights_of_its_rows():
@@ -170,7 +170,7 @@ def test_sampling_has_no_error_where_orders_do_not_matter():
     exact = sage_values(model, X, y)
     sampled = sage_values(model, X, y, method="sampling", precision=1e-9, random_state=0)
     np.testing.assert_allclose(sampled.values, exact.values, rtol=1e-9)
-    assert sampled.values_se.max() < 1e-12
+    assert sampled.mc_se.max() < 1e-12
     assert exact.method == "closed form"
 
 
@@ -200,8 +200,8 @@ def test_intervals_cover(monkeypatch, n_blocks):
                 random_state=seed,
             )
         assert found.total == pytest.approx(exact.total, rel=1e-9)
-        covered.append((found.ci[:, 0] <= exact.values) & (exact.values <= found.ci[:, 1]))
-        ratios.append((found.values - exact.values) / found.values_se)
+        covered.append((found.mc_ci[:, 0] <= exact.values) & (exact.values <= found.mc_ci[:, 1]))
+        ratios.append((found.values - exact.values) / found.mc_se)
     # Of 100 draws with four dependent values each, the mean coverage has an error of 0.02 at most.
     assert np.mean(covered) > 0.89
     # Means of 100 ratios of spread one.

@@ -99,10 +99,10 @@ def accuracy_shapley_values(
     ValuesBunch
         values : ndarray of shape (n_players,)
             Shapley values, in shares of the rows.
-        values_se : ndarray of shape (n_players,)
-            Their standard errors; 0 for all coalitions.
-        ci : ndarray of shape (n_players, 2)
-            Intervals.
+        mc_se : ndarray of shape (n_players,)
+            Standard errors as to the orders that were sampled; 0 for all coalitions.
+        mc_ci : ndarray of shape (n_players, 2)
+            Intervals by ``mc_se``: for the values of these rows, whatever the orders.
         coalitions : ndarray of bool of shape (2**n_players, n_players) or None
             The coalitions, the empty one first; None if sampled.
         coalition_values : ndarray of shape (2**n_players,) or None
@@ -189,8 +189,8 @@ def accuracy_shapley_values(
     found.warn_unless_converged(precision, max_evals)
     return ValuesBunch(
         values=found.values,
-        values_se=found.standard_errors,
-        ci=interval(found.values, found.standard_errors, confidence_level, found.degrees),
+        mc_se=found.standard_errors,
+        mc_ci=interval(found.values, found.standard_errors, confidence_level, found.degrees),
         coalitions=None if worth is None else all_coalitions(p),
         coalition_values=worth,
         base_value=base,

@@ -124,7 +124,8 @@ def encodings(estimator: Any, table: Any, method: str | None) -> Iterator[Encodi
         # Transformers may tell integers from floats; a predictor makes one matrix of them.
         plain = as_matrix(table, uniform=bool(parts.steps))
         if plain is not None and (_is_float(plain) or not parts.steps):
-            yield Encoding(parts, 0, method, every, numeric=True, exact=False)
+            same = parts.last is estimator and isinstance(table, np.ndarray) and _is_float(table)
+            yield Encoding(parts, 0, method, every, numeric=True, exact=same)
     yield Encoding(Parts([], estimator, []), 0, method, every, numeric=False, exact=True)
 
 

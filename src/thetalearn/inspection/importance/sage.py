@@ -128,13 +128,18 @@ def sage_values(
         values : ndarray of shape (n_players,)
             SAGE values, in units of the loss.
         values_se : ndarray of shape (n_players,)
-            Their standard errors as to the orders that were sampled; 0 unless sampled.
+            Their standard errors, by ``mc_se`` and ``sample_se`` together; by ``mc_se`` alone where
+            ``sample_se`` is nan.
+        mc_se : ndarray of shape (n_players,)
+            Standard errors as to the orders that were sampled; 0 unless sampled.
         sample_se : ndarray of shape (n_players,)
             Standard errors as to the rows, had other ones been drawn; of the closed form with X as
             its background, with X as both, else with the background fixed. nan if sampling saw
             no row twice.
         ci : ndarray of shape (n_players, 2)
             Intervals by ``values_se``.
+        mc_ci : ndarray of shape (n_players, 2)
+            Intervals by ``mc_se``: for the values of these rows, whatever the orders.
         total : float
             Drop in loss, the sum of the values.
         feature_names : list of str
@@ -353,14 +358,20 @@ def _bunch(
     found: Sweeps, task: _Task, players: Players, way: str, loss: Loss, confidence_level: float
 ) -> ValuesBunch:
     """The result."""
+    n, orders = len(task.targets), found.standard_errors**2
     nothing = np.full(len(players), np.nan)
-    rows = found.row_variance
-    errors = found.standard_errors
+    rows = nothing if found.row_variance is None else found.row_variance / n
+    both = orders + np.nan_to_num(rows)
+    # Satterthwaite's degrees of freedom of a sum of two variances.
+    parts = orders**2 / found.degrees + np.nan_to_num(rows) ** 2 / max(n - 1, 1)
+    degrees = np.where(parts > 0, both**2 / np.where(parts > 0, parts, 1.0), 1.0)
     return ValuesBunch(
         values=found.values,
-        values_se=errors,
-        sample_se=nothing if rows is None else np.sqrt(rows / len(task.targets)),
-        ci=interval(found.values, errors, confidence_level, found.degrees),
+        values_se=np.sqrt(both),
+        mc_se=found.standard_errors,
+        sample_se=np.sqrt(rows),
+        ci=interval(found.values, np.sqrt(both), confidence_level, degrees),
+        mc_ci=interval(found.values, found.standard_errors, confidence_level, found.degrees),
         total=float(found.values.sum()),
         feature_names=players.names,
         method=way,
