@@ -8,8 +8,9 @@ the rest are those of b: :math:`v(S) = \sum_b w_b f(x_S, b_{-S})`. This is the i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...representations.forms import SumForm
+from ...threads import one_thread
 from .tables import mixed, stacked, taken
 
 __all__ = ["ClosedGame", "Game", "OpaqueGame", "OrderGame", "SumGame", "normalized", "pieces"]
@@ -27,11 +29,15 @@ TILE = 2**21
 #: Largest error of single precision that sampling takes, relative to the range of an output.
 SINGLE = 1e-5
 
-#: Rows that a black box predicts at once, at most.
-ROWS = 2**16
+#: Rows that a black box predicts at once, at most: more of them leave the cache, fewer cost calls.
+ROWS = 2**14
 
 #: Bytes that one computation may take, besides data and results.
 BUDGET = 2**28
+
+# glibc maps the pages of a tile anew each time, until a larger block has been freed, which costs
+# nothing if it is never touched.
+torch.empty(4_000_000, dtype=torch.float64)
 
 
 class Game(ABC):
@@ -124,6 +130,7 @@ class SumGame(OrderGame):
         self.background = background.to(form.constant)
         self.weights = normalized(weights, self.n_background).to(form.constant.device)
         self._background_values = self.predictions(self.background)
+        self.n_threads = torch.get_num_threads() if self.background.device.type == "cpu" else 1
         self.head = torch.clone if form.head is None else form.head
 
     def predictions(self, x: Tensor) -> Tensor:
@@ -151,25 +158,30 @@ class SumGame(OrderGame):
         n_rows = min(self.n_background, max(numbers // 16, 64), self._rows_within(row_bytes))
         n_masks = max(numbers // n_rows, 1)
         weights = self.weights.to(self.form.dtype)
-        share = max(self._rows_within(row_bytes) * self.n_players // (self.n_players + n_masks), 1)
+        room = self._rows_within(row_bytes) * self.n_players
+        share = max(room // (self.n_players + n_masks * self.n_threads), 1)
         for block in pieces(len(x), share):
             rows, at = x[block], out[block]
             own = self._parts(rows).flatten(1)
             for start in range(0, self.n_background, n_rows):
                 part = slice(start, start + n_rows)
                 theirs = self._parts(self.background[part]).flatten(1)
-                for first in range(0, n_coalitions, n_masks):
-                    some = masks[first : first + n_masks]
-                    kept = (some @ own).view(len(some), len(rows), width)
-                    rest = ((1 - some) @ theirs).view(len(some), -1, width) + self.form.constant
-                    buffer = torch.empty_like(rest)
-                    for i in range(len(rows)):
-                        torch.add(rest, kept[:, i, None], out=buffer)
-                        outputs = self.head(buffer.view(-1, width))
-                        outputs = outputs.view(len(some), -1, self.n_outputs)
-                        mean = torch.einsum("sbm,b->sm", outputs, weights[part])
-                        at[i, first : first + n_masks] += mean
+                add = partial(self._add_coalitions, at, masks, own, theirs, weights[part])
+                in_threads(add, pieces(n_coalitions, n_masks), self.n_threads)
         return out
+
+    def _add_coalitions(
+        self, out: Tensor, masks: Tensor, own: Tensor, theirs: Tensor, weights: Tensor, which: slice
+    ) -> None:
+        """Add the part that some background rows have in the values of some coalitions."""
+        some, width = masks[which], self.form.sums.width
+        kept = (some @ own).view(len(some), len(out), width)
+        rest = ((1 - some) @ theirs).view(len(some), -1, width) + self.form.constant
+        buffer = torch.empty_like(rest)
+        for i in range(len(out)):
+            torch.add(rest, kept[:, i, None], out=buffer)
+            outputs = self.head(buffer.view(-1, width)).view(len(some), -1, self.n_outputs)
+            out[i, which] += torch.einsum("sbm,b->sm", outputs, weights)
 
     def _rows_within(self, row_bytes: int) -> int:
         """Rows of which what every player adds fits the budget, with room for a copy or two."""
@@ -190,14 +202,22 @@ class SumGame(OrderGame):
                 ends = self._background_values[chosen]
                 some = torch.from_numpy(ways[:, part]).to(x.device)
                 n_rows = min(
-                    max(TILE // (row_bytes * len(chosen)), 1), self._rows_within(row_bytes)
+                    max(TILE // (row_bytes * len(chosen)), 1),
+                    self._rows_within(row_bytes * self.n_threads),
+                    -(-len(x) // self.n_threads),
                 )
-                for block in pieces(len(x), n_rows):
-                    total[block] += self._walk(x[block], theirs, ends, some)
+                add = partial(self._add_walks, total, x, theirs, ends, some)
+                in_threads(add, pieces(len(x), n_rows), self.n_threads)
         return total / (2 * len(picks))
 
+    def _add_walks(
+        self, out: Tensor, x: Tensor, theirs: Tensor, ends: Tensor, ways: Tensor, which: slice
+    ) -> None:
+        """Add the contributions of the ways to those of some rows, which fit a tile."""
+        out[which] += self._walk(x[which], theirs, ends, ways)
+
     def _walk(self, x: Tensor, theirs: Tensor, ends: Tensor, ways: Tensor) -> Tensor:
-        """Contributions (N, P, m), added up over the ways, of rows that fit a tile."""
+        """Contributions (N, P, m), added up over the ways."""
         own, n_picks = self._parts(x).to(theirs.dtype), theirs.shape[1]
         n, p, m = len(x), self.n_players, self.n_outputs
         # The ends are in full precision, so that the contributions sum to what they should.
@@ -207,13 +227,14 @@ class SumGame(OrderGame):
         total = torch.zeros(p, n, m, dtype=torch.float64, device=x.device)
         order = torch.arange(n_picks, device=x.device)
         z = start.new_empty(n_picks, n, start.shape[2])
+        gained = torch.empty_like(z)
         for way in ways:
             z.copy_(start.expand_as(z))
             before = bottom
             for k in range(p):
                 joining = way[:, k]
                 if k < p - 1:
-                    z += own[joining]
+                    z += torch.index_select(own, 0, joining, out=gained)
                     z -= theirs[joining, order][:, None]
                     after = self.head(z.view(n_picks * n, -1)).view(n_picks, n, m).double()
                 else:
@@ -281,7 +302,7 @@ class OpaqueGame(OrderGame):
 
     def predictions(self, x: Any) -> Tensor:
         """Predictions (N, m)."""
-        return torch.from_numpy(np.asarray(self.predict(x), dtype=np.float64))
+        return torch.from_numpy(np.array(self.predict(x), dtype=np.float64))
 
     def _mixtures(
         self, pool: Any, n: int, rows: np.ndarray, others: np.ndarray, masks: np.ndarray
@@ -350,6 +371,22 @@ def normalized(weights: Tensor | None, n_rows: int) -> Tensor:
         return torch.full((n_rows,), 1 / n_rows, dtype=torch.float64)
     weights = weights.double()
     return weights / weights.sum()
+
+
+def in_threads(work: Callable[[slice], None], parts: Iterable[slice], n_threads: int) -> None:
+    """Do the parts of some work side by side, each on one thread, which suits a tile."""
+
+    def run(part: slice) -> None:
+        with one_thread(), torch.no_grad():
+            work(part)
+
+    if n_threads == 1:
+        for part in parts:
+            work(part)
+    else:
+        with ThreadPoolExecutor(n_threads) as pool:
+            for _ in pool.map(run, parts):
+                pass
 
 
 def pieces(n: int, size: int) -> Iterator[slice]:

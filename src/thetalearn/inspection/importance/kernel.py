@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .games import Game, pieces
-from .sampling import FIRST, SHARED, Estimate
+from .sampling import FIRST, SHARED, Estimate, largest_error
 from .tables import taken
 
 __all__ = ["draw_coalitions", "regress_coalitions"]
@@ -61,22 +61,27 @@ def regress_coalitions(
     values = torch.zeros(n, p, m, dtype=torch.float64)
     errors = torch.zeros_like(values)
     count = np.zeros(n, dtype=int)
-    converged = True
+    predictions, base = game.predictions(x).cpu(), game.base_values.cpu()
+    scale = float(predictions.abs().max() + base.abs().max())
     for part in pieces(n, SHARED):
         rows = taken(x, np.arange(part.start, part.stop))
-        fit = _Regression(p, (game.predictions(rows) - game.base_values).cpu())
+        fit = _Regression(p, predictions[part] - base)
+        due = FIRST
         while True:
             masks = draw_coalitions(p, size, rng)
-            fit.add(masks, (game.values(rows, masks) - game.base_values).cpu())
-            if fit.n_blocks < FIRST:
+            fit.add(masks, game.values(rows, masks).cpu() - base)
+            last = (fit.n_blocks + 1) * size > max_evals
+            if fit.n_blocks < FIRST or (fit.n_blocks < due and not last):
                 continue
             values[part], errors[part] = fit.solve()
-            bound = precision * (values[part].amax((0, 1)) - values[part].amin((0, 1)))
+            bound = largest_error(values[part], precision, scale)
             precise = bool((errors[part] <= bound).all())
-            if precise or (fit.n_blocks + 1) * size > max_evals:
+            if precise or last:
                 break
-        converged &= precise
+            # The jackknife solves for every block, so it is not for every block that it runs.
+            due = fit.n_blocks + 1 + fit.n_blocks // 8
         count[part] = fit.n_blocks
+    converged = bool((errors <= largest_error(values, precision, scale)).all())
     return Estimate(values, errors, count, size, converged)
 
 

@@ -18,6 +18,8 @@ __all__ = ["Estimate", "draw_orders", "draw_rows", "sample_orders"]
 FEWEST, MOST = 32, 128
 #: Batches before the standard errors are trusted.
 FIRST = 6
+#: Share of the size of predictions below which errors are but rounding.
+ROUNDING = 1e-12
 #: Rows that share their orders: errors of more rows would move together.
 SHARED = 32
 
@@ -87,12 +89,12 @@ def sample_orders(
     size = batch_size(game)
     evaluations = 2 * (p - 1) * size / game.n_background
     most = max(int(max_evals / evaluations), FIRST) if evaluations else FIRST
-    target = game.predictions(x) - game.base_values
+    predictions, base = game.predictions(x).cpu(), game.base_values.cpu()
+    target, scale = predictions - base, float(predictions.abs().max() + base.abs().max())
     count = np.zeros(n, dtype=int)
     mean = torch.zeros(n, p, m, dtype=torch.float64)
     spread = torch.zeros_like(mean)
     active = np.arange(n)
-    bound = torch.zeros(m, dtype=torch.float64)
     while len(active):
         for part in pieces(len(active), SHARED):
             rows = active[part]
@@ -108,16 +110,20 @@ def sample_orders(
         done = count[active[0]]
         if done < FIRST:
             continue
-        bound = precision * (mean.amax((0, 1)) - mean.amin((0, 1)))
         errors = (spread[active] / (done * (done - 1))).clamp(min=0).sqrt()
-        open_rows = (errors > bound).any(2).any(1).numpy()
+        open_rows = (errors > largest_error(mean, precision, scale)).any(2).any(1).numpy()
+        active = active[open_rows]
         if done >= most:
             break
-        active = active[open_rows]
     tries = torch.from_numpy(count)[:, None, None]
     errors = (spread / (tries * (tries - 1)).clamp(min=1)).clamp(min=0).sqrt()
-    converged = bool((errors <= bound).all())
-    return Estimate(mean, errors, count, size, converged)
+    return Estimate(mean, errors, count, size, converged=len(active) == 0)
+
+
+def largest_error(values: Tensor, precision: float, scale: float) -> Tensor:
+    """Standard error (m,) that is small enough; rounding of predictions of a scale always is."""
+    spread = values.amax((0, 1)) - values.amin((0, 1))
+    return (precision * spread).clamp(min=ROUNDING * scale)
 
 
 def batch_size(game: OrderGame) -> int:
