@@ -159,21 +159,30 @@ def test_contributions_are_those_of_a_walk(name, players):
     )
     game, rows = game_of(model, players, closed=False)
     assert isinstance(game, OrderGame)
-    # Networks walk in single precision.
-    tolerance = 1e-12 if getattr(game, "_walking", torch.float64) == torch.float64 else 1e-6
     found = game.marginal_contributions(rows, picks, orders)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["network", "network, residual", "network, classes"])
-def test_contributions_of_networks_without_single_precision(name, monkeypatch):
-    monkeypatch.setattr(games, "SINGLE", 0.0)
+def test_networks_in_single_precision(name):
     model, players = fitted(name), GROUPS["columns"]
+    game = make_game(model_of(model, X), players, BACKGROUND, dtype="float32")
+    assert game.precision == torch.float32
+    rows, masks = torch.from_numpy(ROWS), all_coalitions(4)
     picks, orders = some_orders(len(players))
-    game, rows = game_of(model, players)
-    expected = naive_contributions(model, ROWS, picks, orders, players)
-    found = game.marginal_contributions(rows, picks, orders)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    # Rounding errors of 6e-8 in sums of a few numbers of order one.
+    np.testing.assert_allclose(
+        game.values(rows, masks), naive_values(model, ROWS, masks, players, None), rtol=0, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        game.marginal_contributions(rows, picks, orders),
+        naive_contributions(model, ROWS, picks, orders, players),
+        rtol=0,
+        atol=1e-6,
+    )
+    ends = game.values(rows, masks)[:, [0, -1]]
+    assert torch.equal(ends[:, 0], game.base_values.expand_as(ends[:, 0]))
+    assert torch.equal(ends[:, 1], game.predictions(rows))
 
 
 @pytest.mark.parametrize("name", ["network", "network, classes", "rbf", "softmax"])
@@ -186,22 +195,27 @@ def test_contributions_sum_to_the_differences_of_the_ends(name):
     np.testing.assert_allclose(found.sum(1), ends, rtol=0, atol=1e-12)
 
 
-def test_single_precision_serves_networks_alone():
-    players = GROUPS["columns"]
-    walking = {
-        name: game_of(fitted(name), players, closed=False)[0]._walking
-        for name in ("network", "network, classes", "linear", "rbf", "random features")
-    }
-    assert walking.pop("network") == walking.pop("network, classes") == torch.float32
-    assert set(walking.values()) == {torch.float64}
+WIDE = {**SMALL, "hidden_layer_sizes": (64, 64)}
+
+
+def precision_of(model, dtype="auto"):
+    game = make_game(model_of(model, X), GROUPS["columns"], BACKGROUND, closed=False, dtype=dtype)
+    return game.precision
+
+
+def test_single_precision_serves_wide_networks_alone():
+    wide = MLPRegressor(**WIDE).fit(X, Y)
+    assert precision_of(wide) == torch.float32
+    assert precision_of(wide, "float64") == torch.float64
+    for name in ("network", "linear", "rbf", "random features"):
+        assert precision_of(fitted(name)) == torch.float64
 
 
 def test_single_precision_is_refused_where_it_loses_digits():
     # The predictions vary by 1 around 10 million, of which single precision keeps no digit.
-    model = MLPRegressor(**SMALL).fit(X, Y)
+    model = MLPRegressor(**WIDE).fit(X, Y)
     model.intercepts_[-1] = model.intercepts_[-1] + 1e7
-    game, _ = game_of(model, GROUPS["columns"])
-    assert game._walking == torch.float64
+    assert precision_of(model) == torch.float64
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

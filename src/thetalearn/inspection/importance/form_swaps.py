@@ -12,21 +12,13 @@ from torch import Tensor
 
 from ...representations.forms import Form, Linear, ProductForm, SumForm
 from ...rows import row_blocks
+from .precision import head_precision
 from .swaps import Exchange, Swaps, stratum_means
 
 __all__ = ["AdditiveSwaps", "HeadSwaps", "ProductSwaps", "form_swaps"]
 
 #: Bytes of the sums of a tile: with what a network makes of them they stay in the second cache.
 TILE = 2**19
-
-#: Largest error of single precision, in standard deviations of the values, that is accepted.
-SINGLE = 2e-6
-
-#: Number of sums from which on single precision is worth a trial.
-LEAST_WIDTH = 32
-
-#: Rows on which the error of single precision is found out.
-CHECKED_ROWS = 1000
 
 #: Writes the sums of a block of rows after the given repeats to a tile.
 WriteTile = Callable[[Tensor, slice], Any]
@@ -206,8 +198,7 @@ class HeadSwaps(Swaps):
     """A function of a sum over columns: the sum is updated, the function evaluated in tiles.
 
     For a linear first layer and a single column the update has rank one. Single precision is used
-    by default where, on the rows themselves and on rows mixed of all, it changes values by less
-    than `SINGLE` of their standard deviation.
+    by default where `head_precision` finds that it does no harm.
     """
 
     method = "first layer"
@@ -225,7 +216,7 @@ class HeadSwaps(Swaps):
         self.form, self.head, self.x = form, form.head, x.to(form.dtype)
         self.players = [list(map(int, columns)) for columns in players]
         self.n_rows, self.n_outputs, self._width = len(x), form.n_outputs, form.sums.width
-        self.dtype = self._precision(dtype)
+        self.dtype = head_precision(form, self.x, dtype)
         self.approximate = self.dtype != form.dtype
         row_bytes = self._width * self.dtype.itemsize
         self._tile = max(TILE // row_bytes, 128)
@@ -234,28 +225,6 @@ class HeadSwaps(Swaps):
         if self._keeps:
             blocks = row_blocks(self.n_rows, row_bytes)
             self._sums = torch.cat([self._block_sums(rows) for rows in blocks])
-
-    def _precision(self, dtype: str) -> torch.dtype:
-        if dtype == "float64" or self.form.dtype != torch.float64:
-            return self.form.dtype
-        gain = self._width >= LEAST_WIDTH
-        if dtype == "float32" or (gain and self._single_is_enough()):
-            return torch.float32
-        return torch.float64
-
-    def _single_is_enough(self) -> bool:
-        step = max(self.n_rows // CHECKED_ROWS, 1)
-        rows = self.x[::step][:CHECKED_ROWS]
-        strangers = torch.stack([column.roll(j + 1) for j, column in enumerate(rows.T)], dim=1)
-        rows = torch.cat([rows, strangers])
-        z = self.form.sums(rows, range(self.form.n_columns)) + self.form.constant
-        exact = self.head(z.clone())
-        try:
-            single = self.head(z.float())
-        except RuntimeError:  # tensors of two precisions in the head
-            return False
-        spread = exact.std(0, correction=0)
-        return bool(((single - exact).abs() <= SINGLE * spread).all())
 
     def _block_sums(self, rows: slice) -> Tensor:
         z = self.form.sums(self.x[rows], range(self.form.n_columns)) + self.form.constant

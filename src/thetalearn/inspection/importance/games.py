@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,13 @@ from torch import Tensor
 
 from ...representations.forms import SumForm
 from ...threads import one_thread
+from .precision import head_precision
 from .tables import mixed, stacked, taken
 
 __all__ = ["ClosedGame", "Game", "OpaqueGame", "OrderGame", "SumGame", "normalized", "pieces"]
 
 #: Bytes of a tile of hidden values, which should stay in the processor's cache.
 TILE = 2**21
-
-#: Largest error of single precision that sampling takes, relative to the range of an output.
-SINGLE = 1e-5
 
 #: Rows that a black box predicts at once, at most: more of them leave the cache, fewer cost calls.
 ROWS = 2**14
@@ -111,6 +109,8 @@ class SumGame(OrderGame):
         Background rows.
     weights : Tensor of shape (B,), default=None
         Their weights; equal by default.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Precision of the head, see `head_precision`.
     memory_budget : int, default=BUDGET
         Bytes that a computation may take.
     """
@@ -121,6 +121,7 @@ class SumGame(OrderGame):
         players: Sequence[np.ndarray],
         background: Tensor,
         weights: Tensor | None = None,
+        dtype: str = "auto",
         memory_budget: int = BUDGET,
     ) -> None:
         self.memory_budget = memory_budget
@@ -128,6 +129,7 @@ class SumGame(OrderGame):
         self.n_players, self.n_outputs = len(players), form.n_outputs
         self.n_background = len(background)
         self.background = background.to(form.constant)
+        self.precision = head_precision(form, self.background, dtype)
         self.weights = normalized(weights, self.n_background).to(form.constant.device)
         self._background_values = self.predictions(self.background)
         self.n_threads = torch.get_num_threads() if self.background.device.type == "cpu" else 1
@@ -146,26 +148,30 @@ class SumGame(OrderGame):
         """Values (N, M, m) of coalitions."""
         x = x.to(self.form.constant)
         with torch.no_grad():
-            return self._values(x, torch.from_numpy(masks).to(x.device, self.form.dtype))
+            out = self._values(x, torch.from_numpy(masks).to(x.device, self.precision))
+            # The ends are in full precision, so that Shapley values sum to what they should.
+            out[:, torch.from_numpy(masks.all(1))] = self.predictions(x)[:, None]
+            out[:, torch.from_numpy(~masks.any(1))] = self.base_values
+            return out
 
     def _values(self, x: Tensor, masks: Tensor) -> Tensor:
         n_coalitions, width = len(masks), self.form.sums.width
         out = torch.zeros(
             len(x), n_coalitions, self.n_outputs, dtype=torch.float64, device=x.device
         )
-        row_bytes = width * self.form.dtype.itemsize
+        row_bytes = width * self.precision.itemsize
         numbers = TILE // row_bytes
         n_rows = min(self.n_background, max(numbers // 16, 64), self._rows_within(row_bytes))
         n_masks = max(numbers // n_rows, 1)
-        weights = self.weights.to(self.form.dtype)
+        weights = self.weights.to(self.precision)
         room = self._rows_within(row_bytes) * self.n_players
         share = max(room // (self.n_players + n_masks * self.n_threads), 1)
         for block in pieces(len(x), share):
             rows, at = x[block], out[block]
-            own = self._parts(rows).flatten(1)
+            own = self._parts(rows).flatten(1).to(self.precision)
             for start in range(0, self.n_background, n_rows):
                 part = slice(start, start + n_rows)
-                theirs = self._parts(self.background[part]).flatten(1)
+                theirs = self._parts(self.background[part]).flatten(1).to(self.precision)
                 add = partial(self._add_coalitions, at, masks, own, theirs, weights[part])
                 in_threads(add, pieces(n_coalitions, n_masks), self.n_threads)
         return out
@@ -176,11 +182,13 @@ class SumGame(OrderGame):
         """Add the part that some background rows have in the values of some coalitions."""
         some, width = masks[which], self.form.sums.width
         kept = (some @ own).view(len(some), len(out), width)
-        rest = ((1 - some) @ theirs).view(len(some), -1, width) + self.form.constant
+        rest = ((1 - some) @ theirs).view(len(some), -1, width)
+        rest += self.form.constant.to(rest.dtype)
         buffer = torch.empty_like(rest)
+        head = getattr(self.head, "apply_", self.head)
         for i in range(len(out)):
             torch.add(rest, kept[:, i, None], out=buffer)
-            outputs = self.head(buffer.view(-1, width)).view(len(some), -1, self.n_outputs)
+            outputs = head(buffer.view(-1, width)).view(len(some), -1, self.n_outputs)
             out[i, which] += torch.einsum("sbm,b->sm", outputs, weights)
 
     def _rows_within(self, row_bytes: int) -> int:
@@ -198,7 +206,7 @@ class SumGame(OrderGame):
         with torch.no_grad():
             for part in pieces(len(picks), self._rows_within(row_bytes)):
                 chosen = torch.from_numpy(picks[part]).to(x.device)
-                theirs = self._parts(self.background[chosen]).to(self._walking)
+                theirs = self._parts(self.background[chosen]).to(self.precision)
                 ends = self._background_values[chosen]
                 some = torch.from_numpy(ways[:, part]).to(x.device)
                 n_rows = min(
@@ -242,23 +250,6 @@ class SumGame(OrderGame):
                 total.index_add_(0, joining, after - before)
                 before = after
         return total.transpose(0, 1)
-
-    @cached_property
-    def _walking(self) -> torch.dtype:
-        """Precision of sampling: single, if that is as good for the head as its error is small."""
-        if self.form.head is None:
-            return self.form.dtype
-        with torch.no_grad():
-            z = self.form.sums(self.background[:256], range(self.form.n_columns))
-            z = z + self.form.constant
-            values = self.head(z).double()
-            try:
-                rounded = self.head(z.float())
-            except RuntimeError:  # what it multiplies by is in double precision
-                return self.form.dtype
-        miss = (rounded - values).abs().amax(0)
-        near = bool((miss <= SINGLE * (values.amax(0) - values.amin(0))).all())
-        return torch.float32 if near and rounded.dtype == torch.float32 else self.form.dtype
 
 
 class OpaqueGame(OrderGame):

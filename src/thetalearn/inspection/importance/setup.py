@@ -25,6 +25,7 @@ def make_game(
     weights: np.ndarray | None = None,
     *,
     closed: bool = True,
+    dtype: str = "auto",
     memory_budget: int = BUDGET,
 ) -> Game:
     """The game of rows against a background, by the fastest exact way to its values.
@@ -41,6 +42,8 @@ def make_game(
         Their weights, equal by default.
     closed : bool, default=True
         Whether a game with closed forms will do; if not, it is an `OrderGame`.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Precision of networks.
     memory_budget : int, default=BUDGET
         Bytes that a computation may take.
 
@@ -58,10 +61,10 @@ def make_game(
         rows = tensor_rows(model, encoded)
         if form.head is None and closed:
             return AdditiveGame(form, columns, rows, given)
-        return SumGame(form, columns, rows, given, memory_budget=memory_budget)
+        return SumGame(form, columns, rows, given, dtype, memory_budget)
     if closed and isinstance(form, ProductForm) and n_expansions(form, columns) <= MAX_EXPANSIONS:
         return ProductGame(form, columns, tensor_rows(model, encoded), given)
-    return OpaqueGame(model.predict, columns, encoded, given, memory_budget=memory_budget)
+    return OpaqueGame(model.predict, columns, encoded, given, memory_budget)
 
 
 def game_rows(game: Game, model: Model, X: Any) -> Any:

@@ -22,6 +22,7 @@ from .games import BUDGET, Game
 from .kernel import regress_coalitions
 from .model import Model, model_of
 from .players import resolve_players
+from .precision import DTYPES
 from .sampling import Estimate, sample_orders
 from .setup import game_rows, make_game
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["ShapleyExplainer", "shapley_values"]
 
 METHODS = ("auto", "closed form", "exact", "permutation", "kernel")
-
 #: Players up to which all coalitions are enumerated by default.
 MAX_PLAYERS = 12
 #: Evaluations that an enumeration takes by default at most; more are sampled.
@@ -59,6 +59,7 @@ def shapley_values(
     precision: float = 0.025,
     max_evals: int = 10_000,
     random_state: int | np.random.RandomState | None = None,
+    dtype: str = "auto",
     memory_budget: int = BUDGET,
 ) -> ShapleyExplanation:
     """Shapley values of the predictions for rows.
@@ -93,6 +94,10 @@ def shapley_values(
         batches are always drawn, from which errors are known.
     random_state : int, RandomState or None, default=None
         Source of the orders or coalitions that are sampled.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Precision in which a network is evaluated between base value and prediction. "auto" is
+        single precision where a trial on the background changes no value by more than 2e-6 of
+        their standard deviation, else double precision; closed forms always have that.
     memory_budget : int, default=2**28
         Bytes that the computation may take, besides the data and the results.
 
@@ -138,6 +143,7 @@ def shapley_values(
         precision=precision,
         max_evals=max_evals,
         random_state=random_state,
+        dtype=dtype,
         memory_budget=memory_budget,
     )
     return explainer(X)
@@ -166,8 +172,7 @@ class ShapleyExplainer:
       players and 268 million evaluations;
     - "permutation": random orders of the players and their reversals, each against another
       background row, until the standard errors are small enough; exact for interactions of two
-      players at most, if the background has up to 128 rows of equal weight. Networks are evaluated
-      in single precision where that changes values by less than 1e-5 of their range;
+      players at most, if the background has up to 128 rows of equal weight;
     - "kernel": weighted least squares on sampled coalitions and their complements (KernelSHAP),
       by request.
 
@@ -202,6 +207,10 @@ class ShapleyExplainer:
         batches are always drawn, from which errors are known.
     random_state : int, RandomState or None, default=None
         Source of the orders or coalitions that are sampled.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Precision in which a network is evaluated between base value and prediction. "auto" is
+        single precision where a trial on the background changes no value by more than 2e-6 of
+        their standard deviation, else double precision; closed forms always have that.
     memory_budget : int, default=2**28
         Bytes that the computation may take, besides the data and the results.
 
@@ -252,12 +261,13 @@ class ShapleyExplainer:
         precision: float = 0.025,
         max_evals: int = 10_000,
         random_state: int | np.random.RandomState | None = None,
+        dtype: str = "auto",
         memory_budget: int = BUDGET,
     ) -> None:
-        _check_options(method, precision, max_evals, memory_budget)
+        _check_options(method, precision, max_evals, dtype, memory_budget)
         self.method, self.interactions = method, interactions
         self.precision, self.max_evals, self.random_state = precision, max_evals, random_state
-        self.memory_budget = memory_budget
+        self.dtype, self.memory_budget = dtype, memory_budget
         model = model_of(estimator, background, response_method=response_method)
         self._players = resolve_players(model.names, groups=groups)
         self.feature_names = self._players.names
@@ -274,6 +284,7 @@ class ShapleyExplainer:
             self._background,
             self._weight,
             closed=self.method != "permutation",
+            dtype=self.dtype,
             memory_budget=self.memory_budget,
         )
         self.base_values = self._game.base_values.cpu().numpy()
@@ -423,9 +434,13 @@ def _checked_weight(given: ArrayLike | None, n: int) -> np.ndarray | None:
     return weight
 
 
-def _check_options(method: str, precision: float, max_evals: int, memory_budget: int) -> None:
+def _check_options(
+    method: str, precision: float, max_evals: int, dtype: str, memory_budget: int
+) -> None:
     if method not in METHODS:
         raise ValueError(f"method={method!r} must be one of {', '.join(map(repr, METHODS))}")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype!r} must be one of {', '.join(map(repr, DTYPES))}")
     if not 0 <= precision < np.inf:
         raise ValueError(f"precision={precision!r} must be a finite number of at least 0")
     if max_evals < 1:
