@@ -82,7 +82,8 @@ def regress_coalitions(
             due = fit.n_blocks + 1 + fit.n_blocks // 8
         count[part] = fit.n_blocks
     converged = bool((errors <= largest_error(values, precision, scale)).all())
-    return Estimate(values, errors, count, size, converged)
+    n_evaluations = size * game.n_background * int(count.sum())
+    return Estimate(values, errors, count, converged, n_evaluations)
 
 
 def draw_coalitions(n_players: int, size: int, rng: np.random.RandomState) -> np.ndarray:

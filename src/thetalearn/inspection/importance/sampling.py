@@ -34,17 +34,17 @@ class Estimate:
         Values and their standard errors.
     n_batches : ndarray of shape (N,)
         Independent estimates that were averaged for each row.
-    batch_size : int
-        Orders of a batch; each of them was run through forward and backward.
     converged : bool
         Whether all standard errors met the precision.
+    n_evaluations : int
+        Rows at which the model was evaluated, all together.
     """
 
     values: Tensor
     standard_errors: Tensor
     n_batches: np.ndarray
-    batch_size: int
     converged: bool
+    n_evaluations: int
 
 
 def sample_orders(
@@ -117,7 +117,8 @@ def sample_orders(
             break
     tries = torch.from_numpy(count)[:, None, None]
     errors = (spread / (tries * (tries - 1)).clamp(min=1)).clamp(min=0).sqrt()
-    return Estimate(mean, errors, count, size, converged=len(active) == 0)
+    n_evaluations = 2 * (p - 1) * size * int(count.sum())
+    return Estimate(mean, errors, count, len(active) == 0, n_evaluations)
 
 
 def largest_error(values: Tensor, precision: float, scale: float) -> Tensor:

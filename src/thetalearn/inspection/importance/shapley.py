@@ -335,6 +335,7 @@ class ShapleyExplainer:
             compute_time=perf_counter() - start,
             method=method,
             response_method=model.response_method,
+            n_evaluations=found.n_evaluations,
         )
 
     def _resolve_method(self, n_rows: int) -> str:
@@ -368,10 +369,11 @@ class ShapleyExplainer:
         if method == "closed form":
             pairs = game.interactions(rows) if self.interactions else None
             values = game.shapley(rows)
-            return _Values(values, torch.zeros_like(values), pairs)
+            return _Values(values, torch.zeros_like(values), len(values), pairs)
         if method == "exact" or game.n_players == 1:
             values, pairs = enumerate_coalitions(game, rows, interactions=self.interactions)
-            return _Values(values, torch.zeros_like(values), pairs)
+            n_evaluations = len(values) * 2**game.n_players * game.n_background
+            return _Values(values, torch.zeros_like(values), n_evaluations, pairs)
         sample = sample_orders if method == "permutation" else regress_coalitions
         estimate = sample(
             game,
@@ -384,7 +386,9 @@ class ShapleyExplainer:
             self._warn(estimate)
         # Few batches tell their own spread badly, and Student's quantiles know it.
         quantile = student_t.ppf(0.975, estimate.n_batches - 1)[:, None, None]
-        return _Values(estimate.values, estimate.standard_errors, quantile=quantile)
+        return _Values(
+            estimate.values, estimate.standard_errors, estimate.n_evaluations, quantile=quantile
+        )
 
     def _warn(self, estimate: Estimate) -> None:
         largest = float(estimate.standard_errors.max())
@@ -402,6 +406,7 @@ class _Values:
 
     values: Tensor
     errors: Tensor
+    n_evaluations: int
     interactions: Tensor | None = None
     #: Standard errors on either side of a value that make an interval of 95 %, (N, 1, 1).
     quantile: np.ndarray = field(default_factory=lambda: np.full((1, 1, 1), NORMAL))
