@@ -54,7 +54,7 @@ def their_way(model: Any, data: Data, stop: float) -> Callable[[], Any]:
 
 
 def our_way(model: Any, data: Data, **settings: Any) -> Callable[[], Any]:
-    from thetalearn.inspection.importance.sage import sage_values
+    from thetalearn.inspection.importance.sage.values import sage_values
 
     X, y = data
     return lambda: sage_values(model, X, y, background=X[:BACKGROUND], random_state=0, **settings)

@@ -37,11 +37,10 @@ if TYPE_CHECKING:
     from thetalearn.inspection.dynamics import PolicyDisplay as PolicyDisplay
     from thetalearn.inspection.dynamics import ResidualDisplay as ResidualDisplay
     from thetalearn.inspection.dynamics import ValueDisplay as ValueDisplay
-    from thetalearn.inspection.importance.accuracy import (
-        accuracy_shapley_values as accuracy_shapley_values,
+    from thetalearn.inspection.importance.dependence.partial import (
+        partial_dependence as partial_dependence,
     )
-    from thetalearn.inspection.importance.dependence import partial_dependence as partial_dependence
-    from thetalearn.inspection.importance.dependence import projections as projections
+    from thetalearn.inspection.importance.dependence.partial import projections as projections
     from thetalearn.inspection.importance.displays import (
         PartialDependenceDisplay as PartialDependenceDisplay,
     )
@@ -50,10 +49,13 @@ if TYPE_CHECKING:
     )
     from thetalearn.inspection.importance.displays import SageDisplay as SageDisplay
     from thetalearn.inspection.importance.displays import ShapleyDisplay as ShapleyDisplay
-    from thetalearn.inspection.importance.permutation import (
+    from thetalearn.inspection.importance.permutation.importance import (
         permutation_importance as permutation_importance,
     )
-    from thetalearn.inspection.importance.sage import sage_values as sage_values
+    from thetalearn.inspection.importance.sage.accuracy import (
+        accuracy_shapley_values as accuracy_shapley_values,
+    )
+    from thetalearn.inspection.importance.sage.values import sage_values as sage_values
     from thetalearn.inspection.importance.shapley import ShapleyExplainer as ShapleyExplainer
     from thetalearn.inspection.importance.shapley import shapley_values as shapley_values
     from thetalearn.inspection.training import TrainingDisplay as TrainingDisplay
@@ -96,14 +98,14 @@ _MODULE_OF = {
     "SoftmaxClassifier": "thetalearn.estimators.logistic",
     "TrainingDisplay": "thetalearn.inspection.training",
     "ValueDisplay": "thetalearn.inspection.dynamics",
-    "accuracy_shapley_values": "thetalearn.inspection.importance.accuracy",
+    "accuracy_shapley_values": "thetalearn.inspection.importance.sage.accuracy",
     "all_estimators": "thetalearn.plugins",
     "get_estimator": "thetalearn.plugins",
     "list_estimators": "thetalearn.plugins",
-    "partial_dependence": "thetalearn.inspection.importance.dependence",
-    "permutation_importance": "thetalearn.inspection.importance.permutation",
-    "projections": "thetalearn.inspection.importance.dependence",
-    "sage_values": "thetalearn.inspection.importance.sage",
+    "partial_dependence": "thetalearn.inspection.importance.dependence.partial",
+    "permutation_importance": "thetalearn.inspection.importance.permutation.importance",
+    "projections": "thetalearn.inspection.importance.dependence.partial",
+    "sage_values": "thetalearn.inspection.importance.sage.values",
     "shapley_values": "thetalearn.inspection.importance.shapley",
 }
 

@@ -21,7 +21,8 @@ from thetalearn import (
     sage_values,
     shapley_values,
 )
-from thetalearn.inspection.importance import games, sampling
+from thetalearn.inspection.importance.games import game as games
+from thetalearn.inspection.importance.games import sampling
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -401,13 +401,13 @@ def fake(monkeypatch, module, name, answer):
 
 
 def test_from_estimator_computes_and_draws(monkeypatch):
-    calls = fake(monkeypatch, "permutation", "permutation_importance", RESULT)
+    calls = fake(monkeypatch, "permutation.importance", "permutation_importance", RESULT)
     display = PermutationImportanceDisplay.from_estimator(
         "model", "X", "y", scoring="r2", n_repeats=3, kind="box"
     )
     assert calls == [(("model", "X", "y"), {"scoring": "r2", "n_repeats": 3})]
     assert display.boxes_ is not None and display.metric == "r2"
-    calls = fake(monkeypatch, "sage", "sage_values", SAGE)
+    calls = fake(monkeypatch, "sage.values", "sage_values", SAGE)
     display = SageDisplay.from_estimator("model", "X", "y", loss="log_loss", max_features=1)
     assert calls == [(("model", "X", "y"), {"loss": "log_loss"})]
     assert len(display.bars_) == 1 and "log loss" in display.ax_.get_xlabel()
@@ -421,7 +421,7 @@ def test_partial_dependence_from_estimator(monkeypatch):
         deciles = [np.arange(9.0)] * len(features)
         return {**(TWO if len(features) == 2 else ONE), "feature_names": None, "deciles": deciles}
 
-    calls = fake(monkeypatch, "dependence", "partial_dependence", answer)
+    calls = fake(monkeypatch, "dependence.partial", "partial_dependence", answer)
     display = PartialDependenceDisplay.from_estimator(
         "model", FRAME, ["age", 2, ("age", "city")], kind="both", output=0
     )

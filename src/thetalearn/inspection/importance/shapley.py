@@ -16,15 +16,15 @@ from torch import Tensor
 from ...exceptions import ConvergenceWarning, warn_user
 from ...randomness import random_numbers
 from ...threads import threads_for
-from .closed import AdditiveGame, ProductGame
-from .exact import enumerate_coalitions
-from .games import BUDGET, Game
-from .kernel import regress_coalitions
-from .model import Model, model_of
-from .players import resolve_players
-from .precision import DTYPES
-from .sampling import Estimate, sample_orders
-from .setup import game_rows, make_game
+from .games.closed import AdditiveGame, ProductGame
+from .games.exact import enumerate_coalitions
+from .games.game import BUDGET, Game
+from .games.kernel import regress_coalitions
+from .games.precision import DTYPES
+from .games.sampling import Estimate, sample_orders
+from .games.setup import game_rows, make_game
+from .model.model import Model, model_of
+from .model.players import resolve_players
 
 if TYPE_CHECKING:
     from .explanation import ShapleyExplanation

@@ -127,7 +127,7 @@ class PartialDependenceDisplay:
         """
         require_matplotlib(f"{cls.__name__}.from_estimator")
         check_option("kind", kind, KINDS)
-        from ..dependence import partial_dependence
+        from ..dependence.partial import partial_dependence
 
         panels = features if isinstance(features, list) else [features]
         results = []

@@ -131,7 +131,7 @@ class PermutationImportanceDisplay:
         """
         require_matplotlib(f"{cls.__name__}.from_estimator")
         _check_plot(kind, max_features)
-        from ..permutation import permutation_importance
+        from ..permutation.importance import permutation_importance
 
         result = permutation_importance(estimator, X, y, **options)
         if metric is None and isinstance(options.get("scoring"), str):

@@ -115,7 +115,7 @@ class SageDisplay:
         """
         require_matplotlib(f"{cls.__name__}.from_estimator")
         checked_count(max_features, 1)
-        from ..sage import sage_values
+        from ..sage.values import sage_values
 
         result = sage_values(estimator, X, y, **options)
         return cls.from_result(result, ax=ax, max_features=max_features, bar_kw=bar_kw)

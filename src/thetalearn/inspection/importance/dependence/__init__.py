@@ -1,0 +1,1 @@
+"""Predictions along columns, averaged over the others."""

@@ -1,0 +1,1 @@
+"""Scores from predictions that are known already."""
