@@ -1,5 +1,7 @@
 """Functions of columns, added and multiplied: against the bases and kernels they restate."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -192,3 +194,44 @@ def test_distances_are_powers_of_norms(power):
 def test_single_precision_stays_single():
     form = SumForm(Linear(torch.ones(3, 1)), torch.zeros(1), 1)
     assert form.dtype == form(rows()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("basis", [*SUMS.values(), *PRODUCTS.values()], ids=[*SUMS, *PRODUCTS])
+def test_forms_of_bases_are_pickled(basis):
+    x, form = rows(), basis_form(basis, weights(basis.n_terms, 2))
+    assert torch.equal(pickle.loads(pickle.dumps(form))(x), form(x))
+
+
+@pytest.mark.parametrize("head", [None, torch.tanh], ids=["linear", "head"])
+def test_links_and_products_are_pickled(head):
+    x, form = rows(), SumForm(Linear(weights(3, 2)), weights(2), 2, head)
+    for each in (
+        form,
+        form.followed_by(torch.exp),
+        form.followed_by(torch.exp).times(weights(2, 1)),
+    ):
+        assert torch.equal(pickle.loads(pickle.dumps(each))(x), each(x))
+
+
+@pytest.mark.parametrize(
+    ("sums", "head"),
+    [
+        (Linear(weights(3, 2)), None),
+        (Linear(weights(3, 2)), torch.tanh),
+        (Distances(weights(2, 3)), None),
+    ],
+    ids=["linear", "head", "distances"],
+)
+def test_outputs_times_a_matrix(sums, head):
+    x, matrix = rows(), weights(2, 4, seed=3)
+    form = SumForm(sums, weights(2, seed=2), 2, head)
+    product = form.times(matrix)
+    assert product.n_outputs == 4
+    torch.testing.assert_close(product(x), form(x) @ matrix, **EXACT)
+    # A linear sum stays one: it then has closed forms.
+    assert (product.head is None) == (isinstance(sums, Linear) and head is None)
+
+
+def test_a_product_follows_the_precision_of_a_head():
+    form = SumForm(Linear(weights(3, 2)), weights(2), 2, torch.tanh).times(weights(2, 1))
+    assert form.head(torch.ones(5, 2)).dtype == torch.float32

@@ -337,21 +337,23 @@ def kernel_form(kernel: MatrixKernel, centres: Tensor, coef: Tensor) -> SumForm 
     if kernel.func is linear_kernel:
         return SumForm(Linear(points.T @ coef), coef.new_zeros(n_outputs), n_outputs)
     if kernel.func is polynomial_kernel:
-        gamma, coef0, degree = (options[name] for name in ("gamma", "coef0", "degree"))
-
-        def powers(z: Tensor) -> Tensor:
-            return (gamma * z + coef0) ** degree @ coef
-
-        return SumForm(Linear(points.T), nothing, n_outputs, powers)
+        head = partial(_powers_times, coef=coef, **options)
+        return SumForm(Linear(points.T), nothing, n_outputs, head)
     if kernel.func in (rbf_kernel, laplacian_kernel):
-        gamma = options["gamma"]
-
-        def bumps(z: Tensor) -> Tensor:
-            return torch.exp(-gamma * z) @ coef
-
+        head = partial(_bumps_times, coef=coef, **options)
         power = 2 if kernel.func is rbf_kernel else 1
-        return SumForm(Distances(points, power), nothing, n_outputs, bumps)
+        return SumForm(Distances(points, power), nothing, n_outputs, head)
     return None
+
+
+def _powers_times(z: Tensor, gamma: float, coef0: float, degree: int, coef: Tensor) -> Tensor:
+    """Polynomial kernels of inner products z (n, H), times coefficients."""
+    return (gamma * z + coef0) ** degree @ coef
+
+
+def _bumps_times(z: Tensor, gamma: float, coef: Tensor) -> Tensor:
+    """Kernels of distances z (n, H), times coefficients."""
+    return torch.exp(-gamma * z) @ coef
 
 
 def columns_of(X: Tensor, Y: Tensor) -> Tensor:

@@ -346,6 +346,10 @@ class SoftmaxClassifier(CrossEntropyClassifier):
     def _objective(self, X: Tensor, y: Tensor, weight: Tensor | None) -> CrossEntropy:
         return SoftmaxCrossEntropy(X, y, weight, **self._objective_options(X))
 
+    def _decision_form(self) -> SumForm:
+        form = super()._decision_form()
+        return form.times(form.constant.new_tensor([[-1], [1]])) if form.n_outputs == 2 else form
+
     def _decide_rows(self, X: Tensor) -> Tensor:
         logits = super()._decide_rows(X)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits

@@ -1097,7 +1097,7 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
     def _decision_form(self) -> SumForm:
         form = self._network_form()
         if not self._multilabel and form.n_outputs == 2:
-            return form.followed_by(lambda outputs: outputs[:, 1:] - outputs[:, :1], 1)
+            return form.times(form.constant.new_tensor([[-1], [1]]))
         return form
 
     def _decide_rows(self, X: Tensor) -> Tensor:

@@ -77,6 +77,10 @@ class SumForm(Form):
     Linear and additive models, also behind a link; networks, whose first layer is the sum; kernels
     of distances and of inner products.
 
+    A form is pickled together with the explainers that hold it. For this its functions must be
+    such as pickle knows: functions of modules, or objects with ``__call__``, not lambdas or
+    functions defined inside others.
+
     Parameters
     ----------
     sums : ColumnSums
@@ -86,7 +90,8 @@ class SumForm(Form):
     n_outputs : int
         Number of outputs.
     head : callable, default=None
-        The function h, from (n, H) to (n, n_outputs) row by row; None for the identity.
+        The function h, from (n, H) to (n, n_outputs) row by row; None for the identity. It must
+        not write into its argument, which may be used again.
 
     Examples
     --------
@@ -125,11 +130,17 @@ class SumForm(Form):
 
     def followed_by(self, link: Link, n_outputs: int | None = None) -> SumForm:
         """The same with its outputs put through a function."""
-        head = self.head
-        composed = link if head is None else lambda z: link(head(z))
+        head = link if self.head is None else _Chain(self.head, link)
         return replace(
-            self, head=composed, n_outputs=self.n_outputs if n_outputs is None else n_outputs
+            self, head=head, n_outputs=self.n_outputs if n_outputs is None else n_outputs
         )
+
+    def times(self, matrix: Tensor) -> SumForm:
+        """The same with its outputs multiplied by a matrix (n_outputs, k)."""
+        sums, n_outputs = self.sums, matrix.shape[1]
+        if self.head is None and isinstance(sums, Linear) and not sums.carried:
+            return SumForm(Linear(sums.weights @ matrix), self.constant @ matrix, n_outputs)
+        return self.followed_by(_Product(matrix), n_outputs)
 
 
 @dataclass(frozen=True)
@@ -227,7 +238,7 @@ class Linear(ColumnSums):
 
     def __call__(self, x: Tensor, columns: Sequence[int]) -> Tensor:
         """Sum over the given columns."""
-        every = list(columns) == list(range(self.n_columns))
+        every = len(columns) == self.n_columns and list(columns) == list(range(self.n_columns))
         sums = x @ (self.weights if every else self.weights[list(columns)])
         if not self.carried:
             return sums
@@ -344,19 +355,17 @@ def basis_form(basis: Basis, coef: Tensor) -> Form | None:
     if isinstance(basis, RandomFeatureBasis):
         weights = torch.from_numpy(basis.weights).to(coef)
         offsets = torch.from_numpy(basis.offsets).to(coef)
-        return SumForm(
-            Linear(weights), offsets, m, lambda z: coef[0] + basis._activation(z, 0) @ coef[1:]
-        )
+        return SumForm(Linear(weights), offsets, m, _Features(basis, coef))
     if isinstance(basis, ProductBasis):
         if (np.count_nonzero(basis.indices, axis=1) <= 1).all():
             return _additive(basis, coef)
-        return ProductForm([_values(factor) for factor in basis.factors], basis.indices, coef)
+        return ProductForm([_Terms(factor) for factor in basis.factors], basis.indices, coef)
     if isinstance(basis, AdditiveBSpline):
         return _additive_spline(basis, coef)
     if isinstance(basis, TensorBSpline):
         sizes = [factor.n_terms for factor in basis.factors]
         indices = 1 + np.indices(sizes).reshape(len(sizes), -1).T
-        return ProductForm([_after_one(factor) for factor in basis.factors], indices, coef)
+        return ProductForm([_AfterOne(factor) for factor in basis.factors], indices, coef)
     return None
 
 
@@ -367,7 +376,7 @@ def _additive(basis: ProductBasis, coef: Tensor) -> SumForm:
     for j, factor in enumerate(basis.factors):
         terms = np.flatnonzero(basis.indices[:, j])
         picked = torch.from_numpy(basis.indices[terms, j])
-        functions.append(_combination(_values(factor), picked, coef[torch.from_numpy(terms)]))
+        functions.append(_Combination(factor, picked, coef[torch.from_numpy(terms)]))
     return SumForm(Functions(functions, coef.shape[1]), constant, coef.shape[1])
 
 
@@ -377,27 +386,82 @@ def _additive_spline(basis: AdditiveBSpline, coef: Tensor) -> SumForm:
     for factor in basis.factors:
         stop = start + factor.n_terms - 1
         own = torch.cat([coef.new_zeros(1, coef.shape[1]), coef[start:stop]])
-        functions.append(_spline(factor, own))
+        functions.append(_Spline(factor, own))
         start = stop
     return SumForm(Functions(functions, coef.shape[1]), coef[0], coef.shape[1])
 
 
-def _values(factor: UnivariateBasis) -> Column:
-    return lambda x: factor._terms(x, 0)
+@dataclass(frozen=True, eq=False)
+class _Chain:
+    """One function after another."""
+
+    first: Link
+    second: Link
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return self.second(self.first(z))
 
 
-def _combination(values: Column, functions: Tensor, coef: Tensor) -> Column:
-    return lambda x: values(x)[functions.to(x.device)].T @ coef.to(x.device)
+@dataclass(frozen=True, eq=False)
+class _Product:
+    """Times a matrix."""
+
+    matrix: Tensor
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return z @ self.matrix.to(z)
 
 
-def _spline(factor: LocalBasis, coef: Tensor) -> Column:
-    return lambda x: factor.local(x[:, None]) @ coef.to(x.device)
+@dataclass(frozen=True, eq=False)
+class _Features:
+    """Random features of their arguments, times coefficients."""
+
+    basis: RandomFeatureBasis
+    coef: Tensor
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return self.coef[0] + self.basis._activation(z, 0) @ self.coef[1:]
 
 
-def _after_one(factor: LocalBasis) -> Column:
+@dataclass(frozen=True, eq=False)
+class _Terms:
+    """All functions of a univariate basis."""
+
+    factor: UnivariateBasis
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.factor._terms(x, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Combination:
+    """Some functions of a univariate basis, times coefficients."""
+
+    factor: UnivariateBasis
+    functions: Tensor
+    coef: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        picked = self.factor._terms(x, 0)[self.functions.to(x.device)]
+        return picked.T @ self.coef.to(x.device)
+
+
+@dataclass(frozen=True, eq=False)
+class _Spline:
+    """The functions of a spline, times coefficients."""
+
+    factor: LocalBasis
+    coef: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.factor.local(x[:, None]) @ self.coef.to(x.device)
+
+
+@dataclass(frozen=True, eq=False)
+class _AfterOne:
     """The functions of a spline after the constant 1."""
 
-    def values(x: Tensor) -> Tensor:
-        return torch.cat([x.new_ones(1, len(x)), factor.local(x[:, None]).to_dense().T])
+    factor: LocalBasis
 
-    return values
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.cat([x.new_ones(1, len(x)), self.factor.local(x[:, None]).to_dense().T])

@@ -14,13 +14,14 @@ from sklearn.inspection import partial_dependence as peer_dependence
 from sklearn.inspection import permutation_importance as peer_importance
 from sklearn.linear_model import LinearRegression
 
+from thetalearn import accuracy_shapley_values
 from thetalearn.inspection.importance.displays import (
     PartialDependenceDisplay,
     PermutationImportanceDisplay,
     SageDisplay,
     ShapleyDisplay,
 )
-from thetalearn.inspection.importance.displays.parts import swarm
+from thetalearn.inspection.importance.displays.parts import chosen_output, short_names, swarm
 from thetalearn.inspection.importance.explanation import make_explanation
 
 rng = np.random.RandomState(0)
@@ -157,7 +158,7 @@ def test_bars_are_the_means_and_lines_their_intervals(display):
     np.testing.assert_allclose(segments(display.intervals_)[..., 0], CI[display.order_])
     names = labels(display.ax_)
     assert names[1:] == ["age", "income", "city"]
-    assert len(names[0]) <= 32 and NAMES[2].startswith(names[0][:-1])
+    assert names[0] == "a name that is far …side its bar"
     assert set(display.zero_line_.get_xdata()) == {0}
     low, high = display.ax_.get_xlim()
     assert low < CI.min() and high > CI.max()
@@ -477,7 +478,7 @@ def test_options_are_checked_before_anything_is_drawn(draw, options, message):
         (PermutationImportanceDisplay(importances=REPEATS, ci=CI[:2]), r"ci has shape \(2, 2\)"),
         (
             SageDisplay(values=MEANS, feature_names=["a"]),
-            "feature_names has 1 names for 4 features",
+            "feature_names has 1 name for 4 features",
         ),
         (SageDisplay(values=REPEATS), r"values has shape \(4, 3\), expected \(n_features,\)"),
         (
@@ -521,3 +522,37 @@ def test_matplotlib_is_asked_for(monkeypatch, display):
         display.plot()
     with pytest.raises(ImportError, match=rf"{name}.from_estimator requires matplotlib"):
         display.from_estimator(None, None, **OTHER[name])
+
+
+def test_long_names_stay_distinct():
+    stem = "share of households with a heating of kind "
+    names = [f"{stem}{kind}" for kind in ("gas", "oil")]
+    short = short_names(names)
+    assert len(set(short)) == 2 and max(map(len, short)) <= 32
+    middles = [f"{stem}{kind} in the year 2020" for kind in ("gas", "oil")]
+    assert short_names(middles) == middles
+
+
+@pytest.mark.parametrize(
+    ("choice", "names", "place"),
+    [(1, ["1", "2", "3"], 0), ("3", ["1", "2", "3"], 2), (0, ["a", "b"], 0), (-1, ["a", "b"], 1)],
+)
+def test_an_output_is_a_class_before_it_is_a_position(choice, names, place):
+    assert chosen_output(choice, names) == place
+
+
+def test_accuracy_has_an_axis_of_its_own():
+    X = np.array([[0.5, 1.0], [-2.0, 3.0], [1.0, 5.0]])
+    for method, drawn in (("exact", False), ("sampling", True)):
+        result = accuracy_shapley_values(lambda X: X[:, 1] > X[:, 0] ** 2, X, [1, 0, 0])
+        result |= {"method": method, "mc_ci": np.array([[0.1, 0.5], [-0.2, 0.0]])}
+        display = SageDisplay.from_result(result)
+        assert display.ax_.get_xlabel() == "gain in accuracy (Shapley value)"
+        assert (display.intervals_ is not None) == drawn
+
+
+def test_nothing_to_draw_is_said():
+    with pytest.raises(ValueError, match="results is empty"):
+        PartialDependenceDisplay.from_result([])
+    with pytest.raises(ValueError, match="features is empty"):
+        PartialDependenceDisplay.from_estimator(LinearRegression(), np.eye(2), [])

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from textwrap import dedent
 
 import numpy as np
@@ -498,7 +499,7 @@ def test_refusals(options, message):
 
 def test_too_many_players_to_list():
     rows = np.random.RandomState(0).normal(size=(2, 25))
-    with pytest.raises(ValueError, match=r"lists 2\^25 coalitions, more than 2\^24"):
+    with pytest.raises(ValueError, match=r"lists 2\^25 coalitions, more than 2\^20"):
         shapley_values(lambda x: x.sum(1), rows, method="exact")
     with pytest.raises(ValueError, match="put columns into groups"):
         shapley_values(lambda x: x.sum(1), rows, interactions=True)
@@ -524,7 +525,7 @@ def test_unfitted_and_strange_estimators():
 @pytest.mark.parametrize("method", ["exact", "permutation"])
 def test_a_function_that_gives_something_else_every_time(method):
     random = np.random.RandomState(0)
-    with pytest.raises(RuntimeError, match="predict the same for the same row every time"):
+    with pytest.raises(RuntimeError, match="the same for the same row every time"):
         shapley_values(lambda x: random.normal(size=len(x)), ROWS, method=method)
 
 
@@ -571,3 +572,53 @@ def test_memory_stays_within_the_budget(kind):
     # Besides the budget: the background once more, as rows of the game, and its first layer.
     data = 10_000 * 100 * 8
     assert int(found.stdout) <= 2**26 + 2 * data
+
+
+def test_explained_rows_are_held_against_the_estimators_own_predictions():
+    class Clipped(PolynomialRegressor):
+        """A form of its own, which holds near the background alone."""
+
+        def predict(self, X):
+            return np.maximum(super().predict(X), -20)
+
+        def functional_form(self, response_method="predict"):
+            return super().functional_form(response_method)
+
+    model = Clipped(degree=2).fit(X, X[:, 0])
+    shapley_values(model, ROWS, background=BACKGROUND)
+    with pytest.raises(RuntimeError, match="what its functional_form says"):
+        shapley_values(model, -100 * np.abs(ROWS), background=BACKGROUND)
+
+
+def test_missing_values_are_refused_as_the_estimator_refuses_them():
+    rows = ROWS.copy()
+    rows[1, 2] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        shapley_values(fitted("network"), rows, background=BACKGROUND)
+
+
+def test_background_rows_of_no_weight_are_no_rows():
+    rows = np.concatenate([BACKGROUND, np.full((1, BACKGROUND.shape[1]), np.inf)])
+    weight = np.append(np.ones(len(BACKGROUND)), 0.0)
+    found = shapley_values(lambda x: x.prod(1), ROWS, background=rows, background_weight=weight)
+    expected = shapley_values(lambda x: x.prod(1), ROWS, background=BACKGROUND)
+    np.testing.assert_allclose(found.values, expected.values, rtol=1e-12)
+
+
+def test_many_columns_have_a_closed_form_too():
+    rows = np.random.RandomState(0).normal(size=(3, 1100))
+    model = LinearRegressor(alpha=0.1).fit(rows, rows[:, 0])
+    assert shapley_values(model, rows).method == "closed form"
+
+
+def test_rows_that_were_precise_early_are_precise_at_the_end():
+    # Of a product of thirteen columns the range is noise at first.
+    random = np.random.RandomState(5)
+    rows, background = random.normal(size=(10, 13)), random.normal(size=(50, 13))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        found = shapley_values(
+            lambda x: x.prod(1), rows, background=background, random_state=0, max_evals=2000
+        )
+    precise = found.error_std.max() <= 0.025 * np.ptp(found.values)
+    assert precise == (not caught)

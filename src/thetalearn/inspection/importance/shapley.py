@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from .games.sampling import Estimate, sample_orders
 from .games.setup import game_rows, make_game
 from .model.model import Model, model_of
 from .model.players import resolve_players
+from .model.tables import in_order_of, taken
 
 if TYPE_CHECKING:
     from .explanation import ShapleyExplanation
@@ -36,14 +38,14 @@ METHODS = ("auto", "closed form", "exact", "permutation", "kernel")
 MAX_PLAYERS = 12
 #: Evaluations that an enumeration takes by default at most; more are sampled.
 MAX_WORK = 2**28
-#: Players whose coalitions can be listed at all.
-LISTABLE = 24
+#: Players whose coalitions can be listed at all, and those whose pairs can be as well.
+LISTABLE, PAIRS_LISTABLE = 20, 15
 
 #: Standard errors on either side of a value that make an interval of 95 %.
 NORMAL = 1.959963984540054
 
 #: Share of the size of a prediction by which values and base value may miss it.
-ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
+DOUBLE, SINGLE = 1e-9, 1e-4
 
 
 def shapley_values(
@@ -134,7 +136,7 @@ def shapley_values(
     """
     explainer = ShapleyExplainer(
         estimator,
-        X if background is None else background,
+        X if background is None else in_order_of(X, background),
         background_weight=background_weight,
         response_method=response_method,
         groups=groups,
@@ -172,7 +174,9 @@ class ShapleyExplainer:
       players and 268 million evaluations;
     - "permutation": random orders of the players and their reversals, each against another
       background row, until the standard errors are small enough; exact for interactions of two
-      players at most, if the background has up to 128 rows of equal weight;
+      players at most, if the background has up to 128 rows of equal weight. With more, a batch
+      sees a part of the background, and what its values then lack all players bear alike, so that a
+      player without influence has a value within its standard error of zero;
     - "kernel": weighted least squares on sampled coalitions and their complements (KernelSHAP),
       by request.
 
@@ -265,29 +269,36 @@ class ShapleyExplainer:
         memory_budget: int = BUDGET,
     ) -> None:
         _check_options(method, precision, max_evals, dtype, memory_budget)
-        self.method, self.interactions = method, interactions
-        self.precision, self.max_evals, self.random_state = precision, max_evals, random_state
-        self.dtype, self.memory_budget = dtype, memory_budget
-        model = model_of(estimator, background, response_method=response_method)
+        self._method, self._interactions = method, interactions
+        self._precision, self._max_evals, self._random_state = precision, max_evals, random_state
+        self._dtype, self._memory_budget = dtype, memory_budget
+        model = model_of(estimator, background, response_method=response_method, name="background")
         self._players = resolve_players(model.names, groups=groups)
         self.feature_names = self._players.names
-        self._background = model.inputs.align(background)
-        self._weight = _checked_weight(background_weight, len(self._background))
-        self._prepare(model)
+        table = model.inputs.align(background)
+        weight = _checked_weight(background_weight, len(table))
+        if weight is not None and not weight.all():
+            # A row of weight zero is no row, whatever is predicted for it.
+            table, weight = taken(table, np.flatnonzero(weight)), weight[weight > 0]
+        self._background, self._weight = table, weight
+        self._prepared = self._prepare(model)
 
-    def _prepare(self, model: Model) -> None:
-        """Put the model against the background."""
-        self._model = model
-        self._game = make_game(
+    def _prepare(self, model: Model) -> tuple[Model, Game]:
+        """The model against the background."""
+        return model, make_game(
             model,
             self._players.columns,
             self._background,
             self._weight,
-            closed=self.method != "permutation",
-            dtype=self.dtype,
-            memory_budget=self.memory_budget,
+            closed=self._method != "permutation",
+            dtype=self._dtype,
+            memory_budget=self._memory_budget,
         )
-        self.base_values = self._game.base_values.cpu().numpy()
+
+    @property
+    def base_values(self) -> np.ndarray:
+        """Mean prediction of the background, shape (n_outputs,)."""
+        return self._prepared[1].base_values.cpu().numpy()
 
     def __call__(self, X: ArrayLike) -> ShapleyExplanation:
         """Explain rows.
@@ -312,20 +323,21 @@ class ShapleyExplainer:
         from .explanation import make_explanation
 
         start = perf_counter()
-        model = self._model.covering(X)
-        if model is not self._model:
-            self._prepare(model)
-        game = self._game
+        model, game = self._prepared
+        wider = model.covering(X)
+        if wider is not model:
+            self._prepared = model, game = self._prepare(wider)
         rows = game_rows(game, model, X)
-        method = self._resolve_method(len(rows))
+        method = self._resolve_method(game, len(rows))
         with threads_for(0):
             found = self._compute(game, rows, method)
-            _check_sum(found.values, game, rows)
+        base = game.base_values.cpu().numpy()
+        _check_sum(found.values.cpu().numpy(), base, model.own(X), game)
         keep = 0 if model.squeeze else slice(None)
         pairs = found.interactions
         return make_explanation(
             values=found.values[..., keep].cpu().numpy(),
-            base_values=self.base_values[keep],
+            base_values=base[keep],
             X=model.inputs.align(X),
             players=dict(zip(self.feature_names, map(list, self._players.columns), strict=True)),
             output_names=model.output_names,
@@ -338,13 +350,14 @@ class ShapleyExplainer:
             n_evaluations=found.n_evaluations,
         )
 
-    def _resolve_method(self, n_rows: int) -> str:
+    def _resolve_method(self, game: Game, n_rows: int) -> str:
         """How to compute."""
-        game, asked = self._game, self.method
+        asked = self._method
         closed = isinstance(game, AdditiveGame | ProductGame)
         if asked == "auto":
-            work = n_rows * 2.0**game.n_players * game.n_background
-            listed = game.n_players <= MAX_PLAYERS and (work <= MAX_WORK or self.interactions)
+            few = game.n_players <= MAX_PLAYERS
+            work = n_rows * 2**game.n_players * game.n_background if few else MAX_WORK + 1
+            listed = few and (work <= MAX_WORK or self._interactions)
             asked = "closed form" if closed else "exact" if listed else "permutation"
         if asked == "closed form" and not closed:
             raise ValueError(
@@ -352,12 +365,13 @@ class ShapleyExplainer:
                 "functions of single columns, with few enough terms; this one has no such form: "
                 'choose method="auto"'
             )
-        if asked == "exact" and game.n_players > LISTABLE:
+        most = PAIRS_LISTABLE if self._interactions else LISTABLE
+        if asked == "exact" and game.n_players > most:
             raise ValueError(
-                f'method="exact" lists 2^{game.n_players} coalitions, more than 2^{LISTABLE}: '
+                f'method="exact" lists 2^{game.n_players} coalitions, more than 2^{most}: '
                 'choose method="permutation", or put columns into groups'
             )
-        if self.interactions and asked not in ("closed form", "exact"):
+        if self._interactions and asked not in ("closed form", "exact"):
             raise ValueError(
                 f"interactions=True is known in closed form and by enumeration, but method="
                 f"{asked!r} serves {game.n_players} players here: put columns into groups, or set "
@@ -367,22 +381,22 @@ class ShapleyExplainer:
 
     def _compute(self, game: Any, rows: Any, method: str) -> _Values:
         if method == "closed form":
-            pairs = game.interactions(rows) if self.interactions else None
+            pairs = game.interactions(rows) if self._interactions else None
             values = game.shapley(rows)
             return _Values(values, torch.zeros_like(values), len(values), pairs)
         if method == "exact" or game.n_players == 1:
-            values, pairs = enumerate_coalitions(game, rows, interactions=self.interactions)
+            values, pairs = enumerate_coalitions(game, rows, interactions=self._interactions)
             n_evaluations = len(values) * 2**game.n_players * game.n_background
             return _Values(values, torch.zeros_like(values), n_evaluations, pairs)
         sample = sample_orders if method == "permutation" else regress_coalitions
         estimate = sample(
             game,
             rows,
-            precision=self.precision,
-            max_evals=self.max_evals,
-            rng=random_numbers(self.random_state),
+            precision=self._precision,
+            max_evals=self._max_evals,
+            rng=random_numbers(self._random_state),
         )
-        if not estimate.converged and self.precision > 0:
+        if not estimate.converged and self._precision > 0:
             self._warn(estimate)
         # Few batches tell their own spread badly, and Student's quantiles know it.
         quantile = student_t.ppf(0.975, estimate.n_batches - 1)[:, None, None]
@@ -393,8 +407,8 @@ class ShapleyExplainer:
     def _warn(self, estimate: Estimate) -> None:
         largest = float(estimate.standard_errors.max())
         warn_user(
-            f"Shapley values reached max_evals={self.max_evals} before precision="
-            f"{self.precision}: the largest standard error is {largest:.3g}. Raise max_evals or "
+            f"Shapley values reached max_evals={self._max_evals} before precision="
+            f"{self._precision}: the largest standard error is {largest:.3g}. Raise max_evals or "
             "precision, or put columns into groups",
             ConvergenceWarning,
         )
@@ -412,16 +426,18 @@ class _Values:
     quantile: np.ndarray = field(default_factory=lambda: np.full((1, 1, 1), NORMAL))
 
 
-def _check_sum(values: Tensor, game: Game, rows: Any) -> None:
-    """Local accuracy: values and base value give the prediction."""
-    target = game.predictions(rows)
-    miss = (values.sum(1).to(target) + game.base_values.to(target) - target).abs()
-    size = target.abs().amax() + values.abs().amax().to(target)
-    dtype = getattr(getattr(game, "form", None), "dtype", torch.float32)
-    if not bool((miss <= ROUNDING[dtype] * size + 1e-12).all()):
+def _check_sum(values: np.ndarray, base: np.ndarray, own: np.ndarray, game: Game) -> None:
+    """Local accuracy: values and base value give what the estimator itself predicts."""
+    miss = np.abs(values.sum(1) + base - own)
+    form = getattr(game, "form", None)
+    double = own.dtype == np.float64 and form is not None and form.dtype == torch.float64
+    size = np.abs(own).max() + np.abs(values).max() + np.abs(base).max()
+    if not (miss <= (DOUBLE if double else SINGLE) * size).all():
+        row = int(np.nanargmax(np.where(np.isfinite(miss), miss, np.inf).max(1)))
         raise RuntimeError(
-            f"Shapley values and base value miss a prediction by {float(miss.max()):.3g}: does the "
-            "estimator predict the same for the same row every time, and finite numbers?"
+            f"Shapley values and base value miss the prediction of row {row} by "
+            f"{miss[row].max():.3g}: the estimator must predict finite numbers, the same for the "
+            "same row every time, and what its functional_form says if it has one"
         )
 
 
@@ -442,6 +458,9 @@ def _checked_weight(given: ArrayLike | None, n: int) -> np.ndarray | None:
 def _check_options(
     method: str, precision: float, max_evals: int, dtype: str, memory_budget: int
 ) -> None:
+    for name, value in (("precision", precision), ("max_evals", max_evals)):
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise ValueError(f"{name}={value!r} must be a number")
     if method not in METHODS:
         raise ValueError(f"method={method!r} must be one of {', '.join(map(repr, METHODS))}")
     if dtype not in DTYPES:

@@ -255,3 +255,17 @@ def test_projections_of_labels_are_shares():
     assert found.shape == (20, 2)
     assert found[4, 1] == pytest.approx(np.average(model.predict(rows) == "yes", weights=weight))
     np.testing.assert_allclose(found.sum(1), 1.0)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_precision_of_networks_can_be_chosen():
+    X = np.random.RandomState(0).normal(size=(60, 2))
+    model = MLPRegressor(hidden_layer_sizes=(32,), max_iter=20, random_state=0).fit(X, X.sum(1))
+    double, single = (
+        partial_dependence(model, X, 0, dtype=dtype).average for dtype in ("float64", "float32")
+    )
+    # Rounding of single precision.
+    np.testing.assert_allclose(single, double, atol=1e-5)
+    assert (single != double).any()
+    with pytest.raises(ValueError, match="dtype='half'"):
+        projections(model, X, [0], dtype="half")

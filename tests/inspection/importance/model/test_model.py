@@ -362,7 +362,11 @@ def test_columns_of_a_frame_are_found_by_name():
     with pytest.raises(ValueError, match=r"X lacks the columns \['income'\]"):
         model.encode(X[["rooms", "region"]])
     with pytest.raises(ValueError, match=r"was not fitted on, \['extra'\]: drop them"):
-        model_of(estimator, X.assign(extra=1))
+        model.encode(X.assign(extra=1))
+    # A pipeline that picks its columns by name leaves others alone.
+    wider = model_of(estimator, X.assign(extra=1)[["extra", "rooms", "region", "income"]])
+    assert wider.names == ["extra", "rooms", "region", "income"]
+    assert wider.owners[0].size == 0
     with pytest.raises(ValueError, match="X has 2 columns, but the estimator was fitted on 3"):
         model_of(estimator, X.to_numpy()[:, :2])
     objects = X.to_numpy()
@@ -498,7 +502,8 @@ def test_parts_that_do_not_make_up_the_whole_are_left_together():
     X = numbers()
     inner = make_pipeline(StandardScaler(), OLS()).fit(X, X[:, 0])
     estimator = Offset(inner).fit(X, X[:, 0])
-    model = model_of(estimator, X)
+    with pytest.warns(UserWarning, match="functional_form of Offset gives other values"):
+        model = model_of(estimator, X)
     np.testing.assert_array_equal(model.predict(model.encode(X))[:, 0], estimator.predict(X))
     assert model.encoding.exact
 

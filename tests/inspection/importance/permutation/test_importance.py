@@ -564,7 +564,7 @@ def test_memory_keeps_to_the_budget():
         ({"dtype": "float16"}, "dtype='float16' must be one of"),
         ({"confidence_level": 95}, "confidence_level=95 must be between 0 and 1"),
         ({"memory_budget": 0}, "memory_budget=0 must be at least 1"),
-        ({"min_stratum": 0}, "min_stratum=0 must be at least 1"),
+        ({"min_stratum": 0}, "min_stratum=0 must be at least 2"),
         ({"n_bootstraps": 1}, "n_bootstraps=1 must be at least 2"),
         ({"features": ["z"]}, "features names the column 'z'"),
     ],
@@ -580,3 +580,47 @@ def test_estimators_must_be_fitted():
     """scikit-learn's error comes before any work."""
     with pytest.raises(NotFittedError):
         permutation_importance(LinearRegressor(), X, Y)
+
+
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "d2_log_loss_score", "neg_brier_score"])
+def test_confident_networks_have_the_log_loss_of_double_precision(scoring):
+    rows = 3 * np.random.RandomState(0).normal(size=(300, 4))
+    y = (rows[:, 0] + rows[:, 1] > 0).astype(int)
+    model = MLPClassifier(hidden_layer_sizes=(32, 32), random_state=0).fit(rows, y)
+    assert np.abs(model.decision_function(rows)).max() > 16
+    options = {"scoring": scoring, "random_state": 0}
+    found = permutation_importance(model, rows, y, **options)
+    expected = reference(model, rows, y, **options)
+    # The Brier score has single precision, and 1e-6 of the largest importance is none of it.
+    scale = np.abs(expected.importances).max()
+    np.testing.assert_allclose(found.importances, expected.importances, atol=1e-5 * scale)
+
+
+def test_conditional_importance_says_that_it_is_marginal():
+    model = LinearRegressor().fit(X, Y)
+    options = {"random_state": 0, "n_repeats": 3}
+    with pytest.warns(UserWarning, match="the result is that of method='marginal'"):
+        found = permutation_importance(model, X, Y, method="conditional", min_stratum=31, **options)
+    expected = permutation_importance(model, X, Y, **options)
+    np.testing.assert_array_equal(found.importances, expected.importances)
+
+
+def test_strata_do_not_depend_on_threads():
+    model = LinearRegressor().fit(X, Y)
+    options = {"random_state": 0, "method": "conditional", "min_stratum": 10}
+    one = permutation_importance(model, X, Y, **options)
+    two = permutation_importance(model, X, Y, n_jobs=2, **options)
+    np.testing.assert_array_equal(one.importances, two.importances)
+
+
+def test_rows_of_the_result_are_the_columns_of_x_in_their_order():
+    random = np.random.RandomState(0)
+    X = pd.DataFrame(random.normal(size=(60, 3)), columns=list("abc"))
+    y = X["a"] + 2 * X["b"]
+    pick = ColumnTransformer([("scale", StandardScaler(), ["a", "b", "c"])])
+    model = make_pipeline(pick, Ridge()).fit(X, y)
+    turned = X.assign(extra=1.0)[["c", "extra", "b", "a"]]
+    found = permutation_importance(model, turned, y, random_state=0)
+    theirs = reference(model, turned, y, random_state=0)
+    assert found.feature_names == ["c", "extra", "b", "a"]
+    np.testing.assert_allclose(found.importances, theirs.importances, atol=1e-12)

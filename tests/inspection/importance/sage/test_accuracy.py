@@ -165,3 +165,9 @@ def test_errors_name_the_parameter(options, message):
     arguments = {"estimator": above_parabola, "X": POINTS, "y": [1, 0, 0], **options}
     with pytest.raises(ValueError, match=message):
         accuracy_shapley_values(**arguments)
+
+
+def test_labels_that_are_never_predicted_are_refused():
+    X = np.array([[0.5], [-2.0], [1.0]])
+    with pytest.raises(ValueError, match=r"\['no', 'yes'\].*\[0, 1\]"):
+        accuracy_shapley_values(lambda X: (X[:, 0] > 0) * 1, X, ["yes", "no", "yes"])

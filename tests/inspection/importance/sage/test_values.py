@@ -3,6 +3,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification
 from sklearn.exceptions import ConvergenceWarning
@@ -15,6 +16,7 @@ from thetalearn import (
     BSplineRegressor,
     LinearRegressor,
     LogisticClassifier,
+    MLPRegressor,
     PolynomialRegressor,
     SoftmaxClassifier,
 )
@@ -424,3 +426,48 @@ def test_functions_of_probabilities_have_a_log_loss():
     model = LogisticClassifier(alpha=1.0).fit(X, y)
     by_function = sage_values(lambda rows: model.predict_proba(rows)[:, 1], X, y, loss="log_loss")
     np.testing.assert_allclose(by_function.values, sage_values(model, X, y).values, rtol=1e-8)
+
+
+def test_errors_hold_the_draw_of_background_rows():
+    X = np.tanh(correlated(400, 4))
+    y = cubic(X)
+    exact = sage_values(cubic, X[:40], y[:40], background=X, method="exact").values
+    draws, covered = 30, np.zeros(4)
+    for seed in range(draws):
+        options = {"max_background": 128, "precision": 0.04, "random_state": seed}
+        found = sage_values(cubic, X[:40], y[:40], background=X, method="sampling", **options)
+        covered += (found.mc_ci[:, 0] <= exact) & (exact <= found.mc_ci[:, 1])
+    # Three standard deviations below 93 % of 30, as losses are raised by 1 / 128.
+    assert (covered >= 24).all()
+    assert found.n_background == 128
+    # Ends are of all background rows, whatever is drawn.
+    np.testing.assert_allclose(found.total, exact.sum(), rtol=1e-10)
+
+
+def test_classes_need_no_order():
+    X, y = make_classification(40, 4, random_state=0)
+    labels = np.array(["b", "a"])[y]
+
+    class Backwards(ClassifierMixin, BaseEstimator):
+        def fit(self, X, y):
+            self.model_ = LogisticClassifier().fit(X, y)
+            self.classes_ = self.model_.classes_[::-1]
+            return self
+
+        def predict_proba(self, X):
+            return self.model_.predict_proba(X)[:, ::-1]
+
+    own, plain = Backwards().fit(X, labels), LogisticClassifier().fit(X, labels)
+    found, expected = sage_values(own, X, labels), sage_values(plain, X, labels)
+    np.testing.assert_allclose(found.values, expected.values, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_precision_of_networks_can_be_chosen():
+    X = correlated(60, 3)
+    model = MLPRegressor(hidden_layer_sizes=(32,), max_iter=20, random_state=0).fit(X, X.sum(1))
+    double = sage_values(model, X, X.sum(1), dtype="float64").values
+    single = sage_values(model, X, X.sum(1), dtype="float32").values
+    assert 0 < np.abs(single - double).max() < 1e-4 * np.abs(double).max()
+    with pytest.raises(ValueError, match="dtype='half'"):
+        sage_values(model, X, X.sum(1), dtype="half")

@@ -21,7 +21,7 @@ from ..model.model import Model, model_of
 from ..model.players import resolve_players
 from ..model.tables import as_table, mixed, stacked, taken
 from ..sage.accuracy import label_shares
-from ..sage.results import row_weights
+from ..sage.results import check_dtype, row_weights
 from .grids import Axis, axes_of, replaced
 
 __all__ = ["partial_dependence", "projections"]
@@ -41,6 +41,7 @@ def partial_dependence(
     grid_resolution: int = 100,
     kind: str = "average",
     custom_values: Mapping[Any, ArrayLike] | None = None,
+    dtype: str = "auto",
     memory_budget: int = BUDGET,
 ) -> Bunch:
     r"""Mean prediction of all rows, with some features set to the points of a grid.
@@ -77,6 +78,8 @@ def partial_dependence(
         expectations), or both.
     custom_values : dict from int or str to array-like, default=None
         Grids of features, in place of those from X.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Precision in which networks and other functions of sums are evaluated.
     memory_budget : int, default=2**28
         Bytes that the computation may take, besides the data and the result.
 
@@ -123,6 +126,7 @@ def partial_dependence(
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} must be one of {', '.join(map(repr, KINDS))}")
+    check_dtype(dtype)
     table = as_table(X)
     model = model_of(estimator, table, response_method=response_method)
     if model.classes is not None and model.response_method == "predict":
@@ -152,7 +156,7 @@ def partial_dependence(
     positive = slice(1, None) if _of_two(model) else slice(None)
     output_names = None if model.output_names is None else model.output_names[positive]
     with threads_for(0):
-        crossing = _Crossing.of(model, columns, table, weight, memory_budget)
+        crossing = _Crossing.of(model, columns, table, weight, dtype, memory_budget)
         grid = game_rows(crossing.game, model, points)
         if kind == "average":
             average = crossing.average(grid)
@@ -175,6 +179,7 @@ def projections(
     background: ArrayLike | None = None,
     background_weight: ArrayLike | None = None,
     response_method: str = "auto",
+    dtype: str = "auto",
     memory_budget: int = BUDGET,
 ) -> np.ndarray:
     r"""Mean predictions when all columns but some come from the data.
@@ -198,6 +203,8 @@ def projections(
     response_method : {"auto", "predict", "predict_proba", "decision_function"}, default="auto"
         What is predicted, as in `partial_dependence`. "predict" of a classifier gives the shares of
         the background for which each class is predicted.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Precision in which networks and other functions of sums are evaluated.
     memory_budget : int, default=2**28
         Bytes that the computation may take, besides the data and the result.
 
@@ -226,8 +233,9 @@ def projections(
     >>> projections(above, X, [0]).round(3)
     array([1.   , 0.333, 0.667])
     """
+    check_dtype(dtype)
     table = as_table(X)
-    model = model_of(estimator, table, response_method=response_method)
+    model = model_of(estimator, table, background=background, response_method=response_method)
     others = table if background is None else as_table(background)
     weight = row_weights(background_weight, len(others), "background_weight")
     known = not (np.ndim(features) == 1 and len(features) == 0)
@@ -244,7 +252,7 @@ def projections(
         )
         squeeze = False
     else:
-        game = make_game(model, players, others, weight, memory_budget=memory_budget)
+        game = make_game(model, players, others, weight, dtype=dtype, memory_budget=memory_budget)
         squeeze = model.squeeze
     with threads_for(0):
         values = game.values(game_rows(game, model, table), np.array([[True, False]]))[:, 0]
@@ -271,11 +279,12 @@ class _Crossing:
         columns: np.ndarray,
         table: Any,
         weight: np.ndarray | None,
+        dtype: str,
         memory_budget: int,
     ) -> _Crossing:
         """Against the rows of a table."""
         players = _two_players(model, columns)
-        game = make_game(model, players, table, weight, memory_budget=memory_budget)
+        game = make_game(model, players, table, weight, dtype=dtype, memory_budget=memory_budget)
         others = game_rows(game, model, table)
         own, rest = (each.tolist() for each in encoded_columns(model, players, others.shape[1]))
         return cls(game, model, own, rest, others, memory_budget)

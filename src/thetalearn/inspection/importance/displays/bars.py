@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .parts import DISTINCT, shortened
+from .parts import DISTINCT, short_names
 
 #: Inches that a bar takes, those above and below the bars, and the width of the figure.
 BAR, AROUND, WIDTH = 0.3, 1.0, 6.4
@@ -37,7 +37,7 @@ def largest_first(sizes: np.ndarray, count: int) -> np.ndarray:
 
 def frame_bars(ax: Any, names: Sequence[str], total: int) -> Any:
     """Names beside the bars, the first on top, and a line at zero, which is returned."""
-    ax.set_yticks(range(len(names)), [shortened(name) for name in names])
+    ax.set_yticks(range(len(names)), short_names(names))
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.tick_params("y", length=0)
     ax.spines[["top", "right", "left"]].set_visible(False)

@@ -127,6 +127,8 @@ class PartialDependenceDisplay:
         """
         require_matplotlib(f"{cls.__name__}.from_estimator")
         check_option("kind", kind, KINDS)
+        if isinstance(features, list) and not features:
+            raise ValueError("features is empty: name a feature at least")
         from ..dependence.partial import partial_dependence
 
         panels = features if isinstance(features, list) else [features]
@@ -189,7 +191,8 @@ class PartialDependenceDisplay:
         kind : {"average", "individual", "both"}, default="average"
             Averages, lines of single rows, or both. Two features are drawn by their average.
         output : str or int, default=None
-            Name or position of the output. By default the only one, or the second class of two.
+            Name of the output, or class, or else position. By default the only one, or the second
+            class of two.
         max_lines : int, default=100
             How many rows have lines of their own, evenly spaced among all.
         line_kw : dict, default=None
@@ -214,7 +217,9 @@ class PartialDependenceDisplay:
         deciles = [each.get("deciles") for each in results]
         if self.deciles is not None:
             deciles = list(self.deciles)
-        if len(deciles) != len(results) or not results:
+        if not results:
+            raise ValueError("results is empty, so there is nothing to draw: give a feature")
+        if len(deciles) != len(results):
             raise ValueError(f"deciles are given for {len(deciles)} of {len(results)} panels")
         panels = [
             _Panel(result, marks, kind, output)

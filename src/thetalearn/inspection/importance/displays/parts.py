@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-#: Letters after which a name is cut.
-LONG = 32
+#: Letters of a name at most, and those of them that are its end.
+LONG, ENDING = 32, 12
 
 #: Inches of a panel.
 PANEL = (3.4, 2.9)
@@ -22,9 +23,18 @@ GREY = "0.6"
 
 
 def shortened(name: Any) -> str:
-    """A name that leaves room for the picture."""
+    """A name that leaves room for the picture, without its middle if it is long."""
     text = str(name)
-    return text if len(text) <= LONG else f"{text[: LONG - 1]}…"
+    return text if len(text) <= LONG else f"{text[: LONG - ENDING - 1]}…{text[-ENDING:]}"
+
+
+def short_names(names: Sequence[Any]) -> list[str]:
+    """Names that leave room for the picture; those that would become the same stay as they are."""
+    short = [shortened(name) for name in names]
+    counts = Counter(short)
+    return [
+        each if counts[each] == 1 else str(name) for name, each in zip(names, short, strict=True)
+    ]
 
 
 def checked_names(names: Sequence[Any] | None, count: int) -> list[str]:
@@ -32,7 +42,9 @@ def checked_names(names: Sequence[Any] | None, count: int) -> list[str]:
     if names is None:
         return [f"x{place}" for place in range(count)]
     if len(names) != count:
-        raise ValueError(f"feature_names has {len(names)} names for {count} features")
+        given = "1 name" if len(names) == 1 else f"{len(names)} names"
+        wanted = "1 feature" if count == 1 else f"{count} features"
+        raise ValueError(f"feature_names has {given} for {wanted}: give one for each")
     return [str(name) for name in names]
 
 
@@ -59,9 +71,12 @@ def chosen(option: str, choice: Any, names: Sequence[str]) -> int:
 
 
 def chosen_output(choice: Any, names: Sequence[str]) -> int:
-    """Position of the output asked for: by default the only one, or the second class of two."""
+    """Position of the output asked for: by default the only one, or the second class of two.
+
+    A class that is a number is meant before the position of this number.
+    """
     if choice is not None:
-        return chosen("output", choice, names)
+        return chosen("output", str(choice) if str(choice) in names else choice, names)
     if len(names) > 2:
         raise ValueError(
             f"output must be given, as there are {len(names)}: one of {', '.join(map(repr, names))}"

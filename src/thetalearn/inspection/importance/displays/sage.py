@@ -33,7 +33,7 @@ class SageDisplay:
     feature_names : sequence of length n_features, default=None
         Names; by default ``"x0"``, ``"x1"`` and so on.
     loss : str, default=None
-        Name of the loss, for the axis.
+        Name of the loss, for the axis; "accuracy" for values that share the accuracy.
 
     Attributes
     ----------
@@ -130,12 +130,13 @@ class SageDisplay:
         max_features: int | None = 20,
         bar_kw: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw what ``sage_values`` returned.
+        """Draw what ``sage_values`` or ``accuracy_shapley_values`` returned.
 
         Parameters
         ----------
         result : dict
-            With ``"values"``, and perhaps ``"ci"``, ``"feature_names"`` and ``"loss"``.
+            With ``"values"``, and perhaps ``"ci"``, ``"feature_names"`` and ``"loss"``. Of the
+            accuracy, intervals are ``"mc_ci"``, of sampled values.
         feature_names : sequence of length n_features, default=None
             Names in place of those of the result.
         ax, max_features, bar_kw
@@ -147,10 +148,13 @@ class SageDisplay:
             The display, drawn.
         """
         names = result.get("feature_names") if feature_names is None else feature_names
-        loss = result.get("loss")
+        loss, ci = result.get("loss"), result.get("ci")
+        if loss is None and "baseline_score" in result:
+            loss = "accuracy"
+            ci = None if result.get("method") == "exact" else result.get("mc_ci")
         display = cls(
             values=result["values"],
-            ci=result.get("ci"),
+            ci=ci,
             feature_names=names,
             loss=loss if isinstance(loss, str) else None,
         )
@@ -199,6 +203,9 @@ class SageDisplay:
         bounds = None if bounds is None else bounds[self.order_]
         self.bars_, self.intervals_ = draw_bars(ax, values[self.order_], bounds, bar_kw)
         self.zero_line_ = frame_bars(ax, [names[place] for place in self.order_], len(names))
+        if self.loss == "accuracy":
+            ax.set_xlabel("gain in accuracy (Shapley value)")
+            return self
         loss = "expected loss" if self.loss is None else shortened(self.loss.replace("_", " "))
         ax.set_xlabel(f"reduction of {loss} (SAGE value)")
         return self

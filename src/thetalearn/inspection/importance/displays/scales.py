@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from .parts import DISTINCT, GREY, shortened
+from .parts import DISTINCT, GREY, short_names, shortened
 
 #: Per cent of the numbers beyond which colours do not change, on either side.
 TAIL = 5
@@ -69,8 +69,8 @@ class ColorScale:
             return bar
         if len(self.names) <= len(DISTINCT):
             handles = [
-                Line2D([], [], marker="o", linestyle="", color=color, label=shortened(name))
-                for color, name in zip(DISTINCT, self.names, strict=False)
+                Line2D([], [], marker="o", linestyle="", color=color, label=name)
+                for color, name in zip(DISTINCT, short_names(self.names), strict=False)
             ]
         else:
             label = f"{len(self.names)} categories"
@@ -87,8 +87,7 @@ class ColorScale:
 
     def name_axis(self, ax: Any) -> None:
         """Write the categories below the axis."""
-        names = [shortened(name) for name in self.names or ()]
-        name_categories(ax, names)
+        name_categories(ax, short_names(self.names or ()))
 
 
 def name_categories(ax: Any, names: list[str], side: str = "x") -> None:

@@ -15,6 +15,7 @@ from .parts import (
     checked_names,
     chosen,
     chosen_output,
+    short_names,
     shortened,
     swarm,
 )
@@ -196,7 +197,8 @@ class ShapleyDisplay:
             like these; the values of one player against its value in the data; mean absolute
             interactions of pairs, the sum of the two halves in ``interaction_values``.
         output : str or int, default=None
-            Name or position of the output. By default the only one, or the second class of two.
+            Name of the output, or class, or else position. By default the only one, or the second
+            class of two.
         feature : str or int, default=None
             Player drawn by "dependence"; by default the one with the largest mean absolute value.
         color : str or int, default=None
@@ -336,7 +338,7 @@ class ShapleyDisplay:
         side = max(3.6, 0.42 * count + 2.2)
         self.ax_ = ax = checked_axes(ax, (side + 0.8, side))
         self.image_ = ax.imshow(sizes, cmap="viridis_r", vmin=0)
-        short = [shortened(names[place]) for place in self.order_]
+        short = short_names([names[place] for place in self.order_])
         ax.set_xticks(range(count), short, rotation=45, ha="right", rotation_mode="anchor")
         ax.set_yticks(range(count), short)
         ax.tick_params(length=0)
@@ -360,7 +362,7 @@ def _one_output(explanation: Any, output: Any) -> tuple[Any, str | None]:
     if n_axes == 2:
         name = own if isinstance(own, str) else None
         if output is not None:
-            chosen("output", output, ["the only output" if name is None else name])
+            chosen_output(output, ["the only output" if name is None else name])
         return explanation, name
     names = checked_names(own, explanation.values.shape[2])
     place = chosen_output(output, names)

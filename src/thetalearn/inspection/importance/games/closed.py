@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....representations.forms import ProductForm, SumForm
+from ....representations.forms import Linear, ProductForm, SumForm
 from ....rows import row_blocks
 from .exact import interaction_matrix, shapley_matrix
 from .expansion import (
@@ -414,8 +414,11 @@ class AdditiveGame(ClosedGame):
 
     def _sums(self, x: Tensor) -> Tensor:
         """The sum over each player's columns, shape (n, P, m)."""
-        x = x.to(self.form.dtype)
-        parts = [self.form.sums(x[:, columns], columns) for columns in self._columns]
+        x, sums = x.to(self.form.dtype), self.form.sums
+        if isinstance(sums, Linear) and all(len(columns) == 1 for columns in self._columns):
+            order = [columns[0] for columns in self._columns]
+            return (x[:, order, None] * sums.weights[order]).double()
+        parts = [sums(x[:, columns], columns) for columns in self._columns]
         return torch.stack(parts, 1).double()
 
 

@@ -189,7 +189,7 @@ class SumGame(OrderGame):
         for i in range(len(out)):
             torch.add(rest, kept[:, i, None], out=buffer)
             outputs = head(buffer.view(-1, width)).view(len(some), -1, self.n_outputs)
-            out[i, which] += torch.einsum("sbm,b->sm", outputs, weights)
+            out[i, which] += torch.einsum("sbm,b->sm", outputs.to(weights.dtype), weights)
 
     def _rows_within(self, row_bytes: int) -> int:
         """Rows of which what every player adds fits the budget, with room for a copy or two."""

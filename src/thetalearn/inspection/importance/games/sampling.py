@@ -107,18 +107,15 @@ def sample_orders(
             step = batch - mean[rows]
             mean[rows] += step / torch.from_numpy(count[rows])[:, None, None]
             spread[rows] += step * (batch - mean[rows])
-        done = count[active[0]]
-        if done < FIRST:
+        if count.min() < FIRST:
             continue
-        errors = (spread[active] / (done * (done - 1))).clamp(min=0).sqrt()
-        open_rows = (errors > largest_error(mean, precision, scale)).any(2).any(1).numpy()
-        active = active[open_rows]
-        if done >= most:
-            break
-    tries = torch.from_numpy(count)[:, None, None]
-    errors = (spread / (tries * (tries - 1)).clamp(min=1)).clamp(min=0).sqrt()
+        tries = torch.from_numpy(count)[:, None, None]
+        errors = (spread / (tries * (tries - 1))).clamp(min=0).sqrt()
+        # The range shrinks as noise goes, so rows that were precise may have to come back.
+        imprecise = (errors > largest_error(mean, precision, scale)).any(2).any(1).numpy()
+        active = np.flatnonzero(imprecise & (count < most))
     n_evaluations = 2 * (p - 1) * size * int(count.sum())
-    return Estimate(mean, errors, count, len(active) == 0, n_evaluations)
+    return Estimate(mean, errors, count, not imprecise.any(), n_evaluations)
 
 
 def largest_error(values: Tensor, precision: float, scale: float) -> Tensor:

@@ -21,6 +21,7 @@ from ....base import ThetaClassifier, is_soft
 from ....estimators.mlp import MLPClassifier
 from ....estimators.perceptron import PerceptronClassifier
 from ....rows import as_array
+from .codes import codes_of
 from .row_metrics import Metric, RowMetric, row_metric
 from .stored_metrics import StoredMetric, one_label
 
@@ -161,7 +162,7 @@ def encode(estimator: Any, output: Any, response_method: str) -> np.ndarray:
     values = np.asarray(as_array(output))
     column = values.ndim == 1 or values.shape[1] == 1
     if response_method == "predict" and column and _kind(estimator) == "classifier":
-        values = _codes(values, estimator.classes_)
+        values = codes_of(values, estimator.classes_)
     return values[:, None] if values.ndim == 1 else values
 
 
@@ -211,7 +212,7 @@ def _row_metric(
         if not _ranks(parts, estimator, targets):
             return None
         n_classes = len(estimator.classes_)
-        targets = _codes(targets.reshape(-1), estimator.classes_)
+        targets = codes_of(targets.reshape(-1), estimator.classes_)
     elif source != "predict" or targets.dtype.kind not in "fiub" or targets.ndim > 2:
         return None
     return row_metric(
@@ -287,11 +288,3 @@ def _takes_weight(scorer: Any) -> bool:
     """Whether one of several scorers is given the weights."""
     known = getattr(scorer, "_accept_sample_weight", None)
     return known() if known is not None else "sample_weight" in signature(scorer).parameters
-
-
-def _codes(labels: np.ndarray, classes: Any) -> np.ndarray:
-    """Positions of labels among the classes; −1 for a label that is none of them."""
-    positions = {label: code for code, label in enumerate(np.asarray(classes).tolist())}
-    found, inverse = np.unique(labels, return_inverse=True)
-    codes = [positions.get(label, -1) for label in found.tolist()]
-    return np.asarray(codes, dtype=np.int64)[inverse].reshape(labels.shape)

@@ -185,6 +185,26 @@ class RowMetric(Metric):
             influence = influence * self.weight * len(self.weight)
         return influence.numpy()
 
+    def influence(self, predictions: Any) -> np.ndarray:
+        """How rows move the score.
+
+        Parameters
+        ----------
+        predictions : ndarray or Tensor of shape (n, m)
+            As for `scores`, of a single repeat.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Influences, of mean zero: the variance of the score is theirs divided by n.
+        """
+        single = predictions[None]
+        influence = self.row_scores(single)[0] - self.scores(single)[0]
+        if self.weight is not None:
+            influence = influence * self.weight.numpy() * len(self.weight)
+        moved = self.normaliser_influence(self.component_scores(single)[0] - self.intercept)
+        return influence if moved is None else influence + moved
+
     def take(self, rows: np.ndarray) -> RowMetric:
         """The same score of other rows of the data set.
 

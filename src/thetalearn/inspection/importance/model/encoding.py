@@ -11,9 +11,10 @@ from scipy.sparse import issparse
 
 from ....representations.forms import Form
 from .foreign import foreign_form
+from .notable import notable_rows
 from .parts import Parts, parts_of
-from .provenance import column_owners
-from .tables import DENSE_LIMIT, as_matrix, dense, is_frame, taken
+from .provenance import agree, column_owners, rounding_of
+from .tables import DENSE_LIMIT, as_matrix, as_numbers, dense, is_frame, taken
 from .targets import inverted
 
 __all__ = ["Encoding", "encodings"]
@@ -66,6 +67,18 @@ class Encoding:
         """Whether these rows show no more of the transformers than the first rows did."""
         return not self.constants or self._keeps_constants(self._matrix(table))
 
+    def exchanges(self, table: Any, index: np.ndarray) -> bool:
+        """Whether exchanging columns of these rows is exchanging the encoded columns they own."""
+        if self.n_steps == 0 or not self.numeric:
+            return True
+        encoded = self._matrix(table)
+        if not self._keeps_constants(encoded):
+            return False
+        owner = np.full(encoded.shape[1], -1)
+        for j, own in enumerate(self.owners):
+            owner[own] = j
+        return agree(self._matrix, table, encoded, owner, index, rounding_of(encoded))
+
     def _matrix(self, table: Any) -> np.ndarray:
         """Rows after the first steps, as an array."""
         rows = self.parts.transform(table, self.n_steps)
@@ -81,7 +94,11 @@ class Encoding:
         """Whether the columns that no input column moved are what they were."""
         expected = np.array(list(self.constants.values()))
         found = matrix[:, list(self.constants)]
-        return np.allclose(found, expected, rtol=1e-5, atol=1e-8, equal_nan=True)
+        rounding = rounding_of(np.asarray(expected, dtype=matrix.dtype)[None])
+        with np.errstate(invalid="ignore"):
+            close = np.abs(found - expected) <= rounding
+        alike = (found == expected) | (np.isnan(found) & np.isnan(expected))
+        return bool((alike | close).all())
 
     def respond(self, encoded: Any) -> Any:
         """Values of the method for encoded rows."""
@@ -91,8 +108,9 @@ class Encoding:
         """How the values are built from functions of single encoded columns, if that is known."""
         if not self.numeric or self.method is None or self.n_steps < len(self.parts.steps):
             return None
-        own = getattr(self.parts.last, "functional_form", None)
-        form = foreign_form(self.parts.last, self.method) if own is None else own(self.method)
+        last = self.parts.last
+        own = getattr(last, "functional_form", None) if _describes(last, self.method) else None
+        form = foreign_form(last, self.method) if own is None else own(self.method)
         for transformer in self.parts.inverses:
             form = None if form is None else inverted(form, transformer)
         return form
@@ -117,7 +135,7 @@ def encodings(estimator: Any, table: Any, method: str | None) -> Iterator[Encodi
     """
     every = [np.array([j]) for j in range(table.shape[1])]
     if method is not None:
-        parts = parts_of(estimator)
+        parts = parts_of(estimator, method)
         for n_steps in range(len(parts.steps), 0, -1):
             if (found := _through(parts, n_steps, method, table)) is not None:
                 yield found
@@ -144,9 +162,12 @@ def _through(parts: Parts, n_steps: int, method: str, table: Any) -> Encoding | 
     if first is None or len(first) != 1:
         return None
     n_probed = min(len(table), max(DENSE_LIMIT // max(first.shape[1], 1), 1))
-    some = taken(table, np.linspace(0, len(table) - 1, n_probed).astype(int))
+    some = table
+    if n_probed < len(table):
+        spread = np.linspace(0, len(table) - 1, n_probed).astype(int)
+        some = taken(table, np.union1d(spread, notable_rows(table)))
     encoded = transform(some)
-    if encoded is None or encoded.shape != (n_probed, first.shape[1]):
+    if encoded is None or encoded.shape != (len(some), first.shape[1]):
         return None
     owner = column_owners(transform, some, encoded, np.random.RandomState(0))
     if owner is None:
@@ -158,10 +179,17 @@ def _through(parts: Parts, n_steps: int, method: str, table: Any) -> Encoding | 
 
 def _floats(table: Any) -> np.ndarray | None:
     """Rows as an array of float64 or float32; None if there are other columns than numbers."""
-    matrix = as_matrix(table, uniform=False) if is_frame(table) else np.asarray(table)
+    matrix = as_numbers(as_matrix(table, uniform=False) if is_frame(table) else np.asarray(table))
     if matrix is None or matrix.ndim != 2 or matrix.dtype.kind not in "fiub":
         return None
     return matrix if _is_float(matrix) else matrix.astype(np.float64)
+
+
+def _describes(estimator: Any, method: str) -> bool:
+    """Whether ``functional_form`` is at least as derived as the method that it describes."""
+    kinds = type(estimator).__mro__
+    form = next((i for i, kind in enumerate(kinds) if "functional_form" in vars(kind)), 0)
+    return not any(method in vars(kind) for kind in kinds[:form])
 
 
 def _is_float(matrix: np.ndarray) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,10 +74,18 @@ def _exp(estimator: Any) -> Link:
 def _probabilities(estimator: Any) -> Link:
     """Logistic for two classes, softmax for more, or one class against the rest."""
     if len(estimator.classes_) == 2:
-        return lambda z: torch.cat([torch.sigmoid(-z), torch.sigmoid(z)], dim=1)
+        return _of_two_classes
     if getattr(estimator, "solver", None) == "liblinear":
-        return lambda z: torch.nn.functional.normalize(torch.sigmoid(z), p=1.0, dim=1)
-    return lambda z: torch.softmax(z, dim=1)
+        return _one_against_rest
+    return partial(torch.softmax, dim=1)
+
+
+def _of_two_classes(z: Tensor) -> Tensor:
+    return torch.cat([torch.sigmoid(-z), torch.sigmoid(z)], dim=1)
+
+
+def _one_against_rest(z: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(torch.sigmoid(z), p=1.0, dim=1)
 
 
 #: Names of classes whose values are the linear predictor.

@@ -38,47 +38,54 @@ class Inputs:
     like: Any
 
     @classmethod
-    def of(cls, estimator: Any, X: Any) -> Inputs:
+    def of(cls, estimator: Any, X: Any, name: str = "X") -> Inputs:
         """Columns of a fitted estimator, and of X where the estimator knows no names."""
-        table = as_table(X)
+        table = as_table(X, name)
         known = getattr(estimator, "feature_names_in_", None)
         n_columns = getattr(estimator, "n_features_in_", None)
         if known is not None:
-            names = [str(name) for name in known]
-            inputs = cls(names, True, table)
-            return cls(names, True, inputs._ordered(table))
+            names = [str(each) for each in known]
+            if not is_frame(table):
+                return cls(names, True, cls(names, True, table)._ordered(table, name))
+            found = [str(each) for each in table.columns]
+            if missing := [each for each in names if each not in found]:
+                raise ValueError(_lacking(name, missing, names))
+            # Results are read in the order of X. Whether another order than that of the fit, or
+            # further columns, will do is for the estimator to say.
+            return cls(found, True, table)
         if n_columns is not None and n_columns != table.shape[1]:
-            raise ValueError(_wrong_number(table.shape[1], n_columns, "the estimator"))
+            raise ValueError(_wrong_number(name, table.shape[1], n_columns))
         if is_frame(table):
-            return cls([str(name) for name in table.columns], True, table)
+            return cls([str(each) for each in table.columns], True, table)
         return cls([f"x{j}" for j in range(table.shape[1])], False, table)
 
-    def align(self, X: Any) -> Any:
+    def align(self, X: Any, name: str = "X") -> Any:
         """Rows with these columns, in this order and of this type."""
-        return same_type(self._ordered(as_table(X)), self.like)
+        return same_type(self._ordered(as_table(X, name), name), self.like)
 
-    def _ordered(self, table: Any) -> Any:
+    def _ordered(self, table: Any, name: str) -> Any:
         if not (self.named and is_frame(table)):
             if table.shape[1] != len(self.names):
-                raise ValueError(_wrong_number(table.shape[1], len(self.names), "the estimator"))
+                raise ValueError(_wrong_number(name, table.shape[1], len(self.names)))
             return table
-        found = [str(name) for name in table.columns]
+        found = [str(each) for each in table.columns]
         if found == self.names:
             return table
-        if missing := [name for name in self.names if name not in found]:
+        if missing := [each for each in self.names if each not in found]:
+            raise ValueError(_lacking(name, missing, self.names))
+        if extra := [each for each in found if each not in self.names]:
             raise ValueError(
-                f"X lacks the columns {missing}: give all that the estimator was fitted on, "
-                f"{self.names}"
+                f"{name} has columns that the estimator was not fitted on, {extra}: drop them"
             )
-        if extra := [name for name in found if name not in self.names]:
-            raise ValueError(
-                f"X has columns that the estimator was not fitted on, {extra}: drop them"
-            )
-        return selected(table, [found.index(name) for name in self.names])
+        return selected(table, [found.index(each) for each in self.names])
 
 
-def _wrong_number(n: int, expected: int, owner: str) -> str:
+def _lacking(name: str, missing: list[str], names: list[str]) -> str:
+    return f"{name} lacks the columns {missing}: give all that the estimator was fitted on, {names}"
+
+
+def _wrong_number(name: str, n: int, expected: int) -> str:
     return (
-        f"X has {n} columns, but {owner} was fitted on {expected}: give the columns of the fit, "
-        "in their order"
+        f"{name} has {n} columns, but the estimator was fitted on {expected}: give "
+        "the columns of the fit, in their order"
     )

@@ -17,6 +17,7 @@ from ....representations.forms import Form, SumForm
 from ....rows import as_array, as_tensor
 from .encoding import Encoding, encodings
 from .inputs import Inputs
+from .notable import notable_rows
 from .parts import fitted_like
 from .tables import mixed, stacked, taken
 
@@ -26,6 +27,11 @@ METHODS = ("predict", "predict_proba", "decision_function")
 
 #: Rows of X on which the parts of an estimator are held against its own predictions.
 CHECKED_ROWS = 200
+
+#: Rows of a new X whose columns are exchanged with those of known rows.
+EXCHANGED_ROWS = 500
+#: Masks that share out the columns of rows that stand out, at the least.
+LEAST_MASKS = 48
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,8 @@ class Model:
         Parameters
         ----------
         X : like that of `encode`
-            Rows that may vary where those with which the model was made are all alike.
+            Rows that may show more of the transformers than those with which the model was made:
+            they vary where those are all alike, or have values missing where those have none.
 
         Returns
         -------
@@ -121,10 +128,35 @@ class Model:
             The same, if it can; else one made anew, with owners of its own.
         """
         table = self.inputs.align(X)
-        if self.encoding.covers(table):
+        if self.encoding.n_steps == 0:
             return self
-        method = self.response_method
-        return model_of(self.estimator, self.rows, background=table, response_method=method)
+        exchange = _exchange(table, self.rows, np.random.RandomState(0))
+        if self.encoding.covers(table) and self.encoding.exchanges(*exchange):
+            return self
+        # Functions have no steps.
+        return _made(
+            self.estimator, self.response_method, self.inputs, stacked(self.rows, table), exchange
+        )
+
+    def own(self, X: Any) -> np.ndarray:
+        """Values of the estimator itself, from rows that nothing was done to.
+
+        Parameters
+        ----------
+        X : like that of `encode`
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n, m)
+            Values, in the estimator's precision.
+        """
+        table = self.inputs.align(X)
+        rows = fitted_like(self.estimator, table)
+        method = self.encoding.method
+        values = self.estimator(rows) if method is None else getattr(self.estimator, method)(rows)
+        matrix = _columns_of(values, len(table))
+        return matrix if matrix.dtype == np.float32 else self._no_labels(matrix)
 
     def respond(self, encoded: Any) -> Any:
         """What the estimator's own method gives, be it numbers or labels.
@@ -160,11 +192,28 @@ class Model:
         ValueError
             If the estimator gives labels rather than numbers.
         """
-        return _numbers(_columns_of(self.encoding.respond(encoded), len(encoded)))
+        values = _columns_of(self.encoding.respond(encoded), len(encoded))
+        return self._no_labels(values)
+
+    def _no_labels(self, values: np.ndarray) -> np.ndarray:
+        """Values as float64, unless they are labels; those of two numbers may be averaged."""
+        found = self.classes if isinstance(self.classes, list) else [self.classes]
+        labels = self.response_method == "predict" and self.classes is not None
+        if not (labels and max(map(len, found)) > 2):
+            try:
+                return values.astype(np.float64)
+            except (ValueError, TypeError):
+                pass
+        raise ValueError(_labels_given(self.estimator, values.flat[0]))
 
 
 def model_of(
-    estimator: Any, X: Any, *, background: Any = None, response_method: str = "auto"
+    estimator: Any,
+    X: Any,
+    *,
+    background: Any = None,
+    response_method: str = "auto",
+    name: str = "X",
 ) -> Model:
     """See a fitted estimator as a function of exchangeable columns.
 
@@ -184,6 +233,8 @@ def model_of(
     response_method : {"auto", "predict", "predict_proba", "decision_function"}, default="auto"
         What is explained. "auto" takes ``predict_proba`` of classifiers, else their
         ``decision_function``, and ``predict`` of everything else.
+    name : str, default="X"
+        What errors call X.
 
     Returns
     -------
@@ -213,13 +264,23 @@ def model_of(
     True
     """
     method = _method(estimator, response_method)
-    inputs = Inputs.of(estimator, X)
-    table = inputs.like if background is None else stacked(inputs.like, inputs.align(background))
-    some = taken(table, np.unique(np.linspace(0, len(table) - 1, CHECKED_ROWS).astype(int)))
+    inputs = Inputs.of(estimator, X, name)
+    table = inputs.like
+    if background is not None:
+        table = stacked(table, inputs.align(background, "background"))
+    return _made(estimator, method, inputs, table)
+
+
+def _made(
+    estimator: Any, method: str | None, inputs: Inputs, table: Any, exchange: Any = None
+) -> Model:
+    """A model whose encoding stands the test of these rows, and of one exchange if it is given."""
+    spread = np.linspace(0, len(table) - 1, CHECKED_ROWS).astype(int)
+    some = taken(table, np.union1d(spread, _few(notable_rows(table), CHECKED_ROWS)))
     rows = fitted_like(estimator, some)
     own = estimator(rows) if method is None else getattr(estimator, method)(rows)
     values = _columns_of(own, len(some))
-    encoding = _first_that_agrees(encodings(estimator, table, method), some, values)
+    encoding = _first_that_agrees(encodings(estimator, table, method), some, values, exchange)
     encoded = encoding.encode(some)
     classes = getattr(estimator, "classes_", None)
     return Model(
@@ -277,7 +338,29 @@ def _method(estimator: Any, response_method: str) -> str | None:
     return response_method
 
 
-def _first_that_agrees(candidates: Iterator[Encoding], table: Any, values: np.ndarray) -> Encoding:
+def _few(rows: np.ndarray, n: int) -> np.ndarray:
+    """At most n of the rows, evenly spread."""
+    return rows if len(rows) <= n else rows[np.linspace(0, len(rows) - 1, n).astype(int)]
+
+
+def _exchange(new: Any, known: Any, random: np.random.RandomState) -> tuple[Any, np.ndarray]:
+    """Rows, and which of them each column is taken from: new or known ones, and the reverse."""
+    spread = _few(np.arange(len(new)), EXCHANGED_ROWS // 4)
+    notable = _few(notable_rows(new), EXCHANGED_ROWS // 4)
+    # A few rows that stand out take part with several masks each.
+    every = np.concatenate([spread, np.resize(notable, max(len(notable), LEAST_MASKS))])
+    chosen, first = np.unique(every, return_inverse=True)
+    partners = random.randint(len(known), size=len(chosen))
+    second = len(chosen) + random.randint(len(chosen), size=len(first))
+    mask = random.rand(len(first), new.shape[1]) < 0.5
+    masks = np.concatenate([mask, ~mask])
+    index = np.where(masks, np.tile(first, 2)[:, None], np.tile(second, 2)[:, None])
+    return stacked(taken(new, chosen), taken(known, partners)), index
+
+
+def _first_that_agrees(
+    candidates: Iterator[Encoding], table: Any, values: np.ndarray, exchange: Any
+) -> Encoding:
     """The first encoding that gives the estimator's own values; the last one always does."""
     for encoding in candidates:
         if encoding.exact:
@@ -287,7 +370,9 @@ def _first_that_agrees(candidates: Iterator[Encoding], table: Any, values: np.nd
             found = _columns_of(encoding.respond(encoding.encode(table)), len(table))
         except (ValueError, TypeError, AttributeError, LookupError, RuntimeError):
             continue
-        if _agree(found, values, 1e-5):
+        if not _agree(found, values, 1e-5):
+            continue
+        if exchange is None or encoding.exchanges(*exchange):
             return encoding
     raise AssertionError("the estimator as a whole is always a candidate")
 
@@ -341,15 +426,20 @@ def _columns_of(values: Any, n_rows: int) -> np.ndarray:
     return matrix
 
 
-def _numbers(values: np.ndarray) -> np.ndarray:
-    """Values as float64, unless they are labels."""
-    try:
-        return values.astype(np.float64)
-    except ValueError:
-        raise ValueError(
-            f"response_method='predict' gives labels such as {values.flat[0]!r}, which are no "
-            "numbers: choose 'predict_proba' or 'decision_function'"
-        ) from None
+def _labels_given(estimator: Any, label: Any) -> str:
+    """What to do about an estimator that gives labels."""
+    label = label.item() if isinstance(label, np.generic) else label
+    offered = [repr(each) for each in METHODS[1:] if hasattr(estimator, each)]
+    remedy = (
+        "choose " + " or ".join(offered)
+        if offered
+        else "it has no 'predict_proba' and no 'decision_function', so explain where one label is "
+        f"predicted, with the function lambda X: estimator.predict(X) == {label!r}"
+    )
+    return (
+        f"response_method='predict' of {type(estimator).__name__} gives labels such as {label!r}, "
+        f"which have no averages: {remedy}"
+    )
 
 
 def _output_names(classes: Any, n_outputs: int) -> list[str] | None:

@@ -11,7 +11,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from .tables import as_objects, dense, frame_of, is_frame
+from .tables import as_objects, copied, dense, frame_of, is_frame
 
 __all__ = ["Parts", "parts_of"]
 
@@ -45,7 +45,10 @@ class Parts:
         for step in self.steps[n_steps:]:
             table = step.transform(fitted_like(step, table))
         table = fitted_like(self.last, table)
-        values = self.last(table) if method is None else getattr(self.last, method)(table)
+        if method is None:
+            # A function may write into what it is given.
+            return self.last(copied(table))
+        values = getattr(self.last, method)(table)
         for transformer in self.inverses:
             values = np.asarray(values)
             matrix = values[:, None] if values.ndim == 1 else values
@@ -53,14 +56,21 @@ class Parts:
         return values
 
 
-def parts_of(estimator: Any) -> Parts:
+#: Libraries whose containers do what their names say.
+LIBRARIES = ("sklearn", "imblearn")
+
+
+def parts_of(estimator: Any, method: str = "predict") -> Parts:
     """Take a fitted estimator apart, as far as scikit-learn's own containers go.
 
     Parameters
     ----------
     estimator : estimator or callable
         Pipelines, searches, `TransformedTargetRegressor` and `FrozenEstimator` are opened, in
-        whatever order they are nested. Anything else is a last estimator.
+        whatever order they are nested. Anything else is a last estimator, and so are subclasses
+        with a method of their own.
+    method : str, default="predict"
+        The method that is meant.
 
     Returns
     -------
@@ -78,25 +88,38 @@ def parts_of(estimator: Any) -> Parts:
     >>> parts.steps, parts.last
     ([StandardScaler()], LinearRegressor())
     """
+    if not _is_container(estimator, method):
+        return Parts([], estimator, [])
     if isinstance(estimator, FrozenEstimator):
-        return parts_of(estimator.estimator)
+        return parts_of(estimator.estimator, method)
     if isinstance(estimator, TransformedTargetRegressor):
-        inner = parts_of(estimator.regressor_)
+        inner = parts_of(estimator.regressor_, method)
         return replace(inner, inverses=[*inner.inverses, estimator.transformer_])
     if isinstance(estimator, Pipeline):
-        inner = parts_of(estimator.steps[-1][1])
+        inner = parts_of(estimator.steps[-1][1], method)
         before = [each for _, step in estimator.steps[:-1] for each in _transformers(step)]
         return replace(inner, steps=before + inner.steps)
-    if hasattr(estimator, "best_estimator_"):
-        return parts_of(estimator.best_estimator_)
-    return Parts([], estimator, [])
+    return parts_of(estimator.best_estimator_, method)
+
+
+def _is_container(estimator: Any, method: str) -> bool:
+    """Whether this is a container whose method is that of its library."""
+    kinds = FrozenEstimator, TransformedTargetRegressor, Pipeline
+    if not isinstance(estimator, kinds) and not hasattr(estimator, "best_estimator_"):
+        return False
+    if method in vars(estimator):
+        return False
+    mro = type(estimator).__mro__
+    defining = next((kind for kind in mro if method in vars(kind)), mro[0])
+    return defining.__module__.partition(".")[0] in LIBRARIES
 
 
 def _transformers(step: Any) -> list[Any]:
     """The transformers of a step; samplers of rows take no part in a prediction."""
-    if isinstance(step, FrozenEstimator):
+    opened = _is_container(step, "transform")
+    if opened and isinstance(step, FrozenEstimator):
         return _transformers(step.estimator)
-    if isinstance(step, Pipeline):
+    if opened and isinstance(step, Pipeline):
         return [each for _, inner in step.steps for each in _transformers(inner)]
     return [step] if hasattr(step, "transform") else []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,29 +97,39 @@ def resolve_players(
     >>> resolve_players(["a", "b", "c"], [["a", 2], "b"]).names
     ['a, c', 'b']
     """
-    names = _labels([str(name) for name in names])
-    grouped = _grouped(names, groups)
-    found = list(grouped.items()) if features is None else _picked(names, features, grouped)
-    _check(names, found, overlapping)
+    labels = _labels([str(name) for name in names])
+    grouped = _grouped(labels, groups)
+    found = list(grouped.items()) if features is None else _picked(labels, features, grouped)
+    _check(labels.names, found, overlapping)
     return Players([name for name, _ in found], [columns for _, columns in found])
 
 
-def _labels(names: list[str]) -> list[str]:
+@dataclass(frozen=True)
+class _Labels:
+    """Names of the columns, and where each is."""
+
+    names: list[str]
+    places: dict[str, int]
+
+
+def _labels(names: list[str]) -> _Labels:
     """Names, those that repeat with their positions."""
-    return [name if names.count(name) == 1 else f"{name} ({j})" for j, name in enumerate(names)]
+    counts = Counter(names)
+    names = [name if counts[name] == 1 else f"{name} ({j})" for j, name in enumerate(names)]
+    return _Labels(names, {name: j for j, name in reversed(list(enumerate(names)))})
 
 
-def _grouped(names: list[str], groups: Any) -> dict[str, np.ndarray]:
+def _grouped(labels: _Labels, groups: Any) -> dict[str, np.ndarray]:
     """Groups and the columns outside them, by the position of their first column."""
     named = isinstance(groups, Mapping)
     pairs = []
     for key, columns in groups.items() if named else enumerate(groups or []):
-        positions = _positions(names, columns, f"groups[{key!r}]")
-        pairs.append((str(key) if named else _group_name(names, positions), positions))
+        positions = _positions(labels, columns, f"groups[{key!r}]")
+        pairs.append((str(key) if named else _group_name(labels.names, positions), positions))
     grouped = {int(j) for _, columns in pairs for j in columns}
-    pairs += [(name, np.array([j])) for j, name in enumerate(names) if j not in grouped]
-    called = [name for name, _ in pairs]
-    if repeated := [name for name in called if called.count(name) > 1]:
+    pairs += [(name, np.array([j])) for j, name in enumerate(labels.names) if j not in grouped]
+    called = Counter(name for name, _ in pairs)
+    if repeated := [name for name, count in called.items() if count > 1]:
         raise ValueError(
             f"groups: two players are called {repeated[0]!r}: give the group another name"
         )
@@ -126,50 +137,50 @@ def _grouped(names: list[str], groups: Any) -> dict[str, np.ndarray]:
 
 
 def _picked(
-    names: list[str], features: Any, grouped: Mapping[str, np.ndarray]
+    labels: _Labels, features: Any, grouped: Mapping[str, np.ndarray]
 ) -> list[tuple[str, np.ndarray]]:
     """The players that ``features`` asks for."""
     if _is_one(features):
         features = [features]
     features = list(features)
     if features and all(isinstance(each, bool | np.bool_) for each in features):
-        if len(features) != len(names):
+        n_columns = len(labels.names)
+        if len(features) != n_columns:
             raise ValueError(
-                f"features has {len(features)} bools for {len(names)} columns: give one for each"
+                f"features has {len(features)} bools for {n_columns} columns: give one for each"
             )
         features = [int(j) for j in np.flatnonzero(features)]
     if not features:
         raise ValueError("features is empty: name a column at least, or leave it at None for all")
-    return [_player(names, each, grouped) for each in features]
+    return [_player(labels, each, grouped) for each in features]
 
 
 def _player(
-    names: list[str], feature: Any, grouped: Mapping[str, np.ndarray]
+    labels: _Labels, feature: Any, grouped: Mapping[str, np.ndarray]
 ) -> tuple[str, np.ndarray]:
     """Name and columns of one of ``features``."""
     if isinstance(feature, str):
         if feature in grouped:
             return feature, grouped[feature]
-        return feature, _positions(names, [feature], "features", list(grouped))
+        return feature, _positions(labels, [feature], "features", grouped)
+    columns = _positions(labels, feature, "features")
     if _is_one(feature):
-        column = _positions(names, [feature], "features")
-        return names[column[0]], column
-    columns = _positions(names, feature, "features")
-    return _group_name(names, columns), columns
+        return labels.names[columns[0]], columns
+    return _group_name(labels.names, columns), columns
 
 
 def _positions(
-    names: list[str], columns: Any, parameter: str, known: list[str] | None = None
+    labels: _Labels, columns: Any, parameter: str, known: Iterable[str] | None = None
 ) -> np.ndarray:
     """Positions of columns that are given by name or position."""
     if _is_one(columns):
         columns = [columns]
-    positions = [_position(names, column, parameter, known) for column in columns]
+    positions = [_position(labels, column, parameter, known) for column in columns]
     if not positions:
         raise ValueError(f"{parameter} is empty: name a column at least")
     if len(set(positions)) < len(positions):
-        repeated = next(j for j in positions if positions.count(j) > 1)
-        raise ValueError(f"{parameter} names the column {names[repeated]!r} twice: name it once")
+        repeated = labels.names[Counter(positions).most_common(1)[0][0]]
+        raise ValueError(f"{parameter} names the column {repeated!r} twice: name it once")
     return np.array(positions, dtype=np.int64)
 
 
@@ -178,20 +189,21 @@ def _is_one(columns: Any) -> bool:
     return isinstance(columns, str) or not isinstance(columns, Iterable)
 
 
-def _position(names: list[str], column: Any, parameter: str, known: list[str] | None) -> int:
+def _position(labels: _Labels, column: Any, parameter: str, known: Iterable[str] | None) -> int:
+    n_columns = len(labels.names)
     if isinstance(column, int | np.integer) and not isinstance(column, bool):
-        if not -len(names) <= column < len(names):
+        if not -n_columns <= column < n_columns:
             raise ValueError(
-                f"{parameter} names the column {column}, but there are {len(names)}: choose from 0 "
-                f"to {len(names) - 1}"
+                f"{parameter} names the column {column}, but there are {n_columns}: choose from 0 "
+                f"to {n_columns - 1}"
             )
-        return int(column) % len(names)
-    if isinstance(column, bool | np.bool_) or str(column) not in names:
+        return int(column) % n_columns
+    if isinstance(column, bool | np.bool_) or str(column) not in labels.places:
         raise ValueError(
             f"{parameter} names the column {column!r}, which there is not: choose from "
-            f"{names if known is None else known}"
+            f"{labels.names if known is None else list(known)}"
         )
-    return names.index(str(column))
+    return labels.places[str(column)]
 
 
 def _group_name(names: list[str], columns: np.ndarray) -> str:

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from .notable import notable_rows
 from .tables import mixed
 
-__all__ = ["column_owners"]
+__all__ = ["agree", "column_owners", "rounding_of"]
 
 #: Rows with random values of each column on which the owners are verified.
 VERIFIED_ROWS = 500
@@ -73,16 +74,53 @@ def column_owners(
     >>> column_owners(product, X, product(X), np.random.RandomState(0)) is None
     True
     """
-    rounding = _rounding(encoded)
+    rounding, notable = rounding_of(encoded), notable_rows(table)
     numbers = np.zeros(encoded.shape[1], dtype=np.int64)
-    for rows in _rounds(encoded, random):
+    for rows in _rounds(encoded, notable, random):
         found = _probed(transform, table, encoded, rows, rounding)
         if found is None or ((numbers > 0) & (found > 0) & (numbers != found)).any():
             return None
         numbers = np.maximum(numbers, found)
-    index = _verification_rows(encoded, table.shape[1], random)
+    index = _verification_rows(encoded, notable, table.shape[1], random)
+    return numbers - 1 if agree(transform, table, encoded, numbers - 1, index, rounding) else None
+
+
+def agree(
+    transform: Transform,
+    table: Any,
+    encoded: np.ndarray,
+    owner: np.ndarray,
+    index: np.ndarray,
+    rounding: np.ndarray,
+) -> bool:
+    """Whether rows with exchanged columns have the exchanged encoded columns.
+
+    Parameters
+    ----------
+    transform, table, encoded
+        As in `column_owners`.
+    owner : ndarray of int of shape (K,)
+        The input column on which each encoded column depends; -1 for none.
+    index : ndarray of int of shape (n, D)
+        The row of ``table`` that each input column is taken from.
+    rounding : ndarray of shape (K,)
+        Differences that are no differences.
+
+    Returns
+    -------
+    bool
+        True if they are the same but for rounding.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thetalearn.inspection.importance.model.provenance import agree, rounding_of
+    >>> X, index = np.eye(2), np.array([[0, 1]])
+    >>> agree(lambda X: X**2, X, X**2, np.arange(2), index, rounding_of(X))
+    True
+    """
     result = transform(mixed(table, index))
-    return numbers - 1 if _same(result, _exchanged(encoded, index, numbers), rounding) else None
+    return _same(result, _exchanged(encoded, index, owner + 1), rounding)
 
 
 def _probed(
@@ -110,13 +148,16 @@ def _probed(
     return found if all(agree) else None
 
 
-def _rounds(encoded: np.ndarray, random: np.random.RandomState) -> Iterator[np.ndarray]:
+def _rounds(
+    encoded: np.ndarray, notable: np.ndarray, random: np.random.RandomState
+) -> Iterator[np.ndarray]:
     """Rows of each round: every encoded column that varies does so in one of them."""
     low, high = _extremes(encoded)
     ordinary = random.permutation(len(encoded))[:ORDINARY_ROWS]
-    for start in range(0, max(len(low), 1), COLUMNS_PER_ROUND):
+    starts = range(0, max(len(low), 1), COLUMNS_PER_ROUND)
+    for start, some in zip(starts, np.array_split(notable, len(starts)), strict=True):
         block = slice(start, start + COLUMNS_PER_ROUND)
-        yield np.unique(np.concatenate([ordinary, low[block], high[block]]))
+        yield np.unique(np.concatenate([ordinary, some, low[block], high[block]]))
 
 
 def _extremes(encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,11 +169,11 @@ def _extremes(encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _verification_rows(
-    encoded: np.ndarray, n_columns: int, random: np.random.RandomState
+    encoded: np.ndarray, notable: np.ndarray, n_columns: int, random: np.random.RandomState
 ) -> np.ndarray:
-    """Rows to take each column from: of all rows, and of those with extreme values."""
+    """Rows to take each column from: of all rows, and of those that stand out."""
     anywhere = random.randint(len(encoded), size=(VERIFIED_ROWS // 2, n_columns))
-    extreme = np.unique(np.concatenate(_extremes(encoded)))
+    extreme = np.unique(np.concatenate([notable, *_extremes(encoded)]))
     if not extreme.size:
         return anywhere
     return np.concatenate([anywhere, random.choice(extreme, size=anywhere.shape)])
@@ -143,8 +184,26 @@ def _exchanged(encoded: np.ndarray, index: np.ndarray, numbers: np.ndarray) -> n
     return np.take_along_axis(encoded, index[:, np.maximum(numbers - 1, 0)], axis=0)
 
 
-def _rounding(encoded: np.ndarray) -> np.ndarray:
-    """What rounding may change in each encoded column."""
+def rounding_of(encoded: np.ndarray) -> np.ndarray:
+    """What rounding may change in each encoded column.
+
+    Parameters
+    ----------
+    encoded : ndarray of float of shape (n, K)
+        Encoded rows.
+
+    Returns
+    -------
+    ndarray of shape (K,)
+        64 units of rounding of the largest value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thetalearn.inspection.importance.model.provenance import rounding_of
+    >>> rounding_of(np.array([[1.0, 0.0]])).tolist() == [2.0**-46, 0.0]
+    True
+    """
     size = np.abs(np.where(np.isfinite(encoded), encoded, 0.0)).max(0, initial=0.0)
     return 64 * np.finfo(encoded.dtype).eps * size
 

@@ -17,13 +17,15 @@ DENSE_LIMIT = 2**26
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
-def as_table(X: Any) -> Any:
+def as_table(X: Any, name: str = "X") -> Any:
     """Rows as an ndarray or a data frame.
 
     Parameters
     ----------
     X : array-like, sparse matrix, torch.Tensor or data frame of shape (n_samples, n_features)
         Rows, with whatever columns. Data frames of pandas and polars stay what they are.
+    name : str, default="X"
+        What errors call it.
 
     Returns
     -------
@@ -33,7 +35,8 @@ def as_table(X: Any) -> Any:
     Raises
     ------
     ValueError
-        If X has not two dimensions, no row, or is sparse with more than `DENSE_LIMIT` numbers.
+        If X has not two dimensions, no row, is sparse with more than `DENSE_LIMIT` numbers, or is
+        a lazy frame of polars.
 
     Examples
     --------
@@ -44,23 +47,25 @@ def as_table(X: Any) -> Any:
     """
     if is_frame(X):
         table = X
+    elif _is_lazy(X):
+        raise ValueError(f"{name} is a lazy frame of polars: give {name}.collect()")
     elif isinstance(X, torch.Tensor):
         X = X.detach().cpu()
         narrow = X.is_floating_point() and X.dtype != torch.float64
         table = (X.float() if narrow else X).numpy()
     elif sp.issparse(X):
-        table = dense(X)
+        table = dense(X, name)
     else:
         table = np.asarray(X)
         if table.dtype.kind in "US" and not isinstance(X, np.ndarray):
             table = np.asarray(X, dtype=object)
     if table.ndim != 2 if isinstance(table, np.ndarray) else False:
         raise ValueError(
-            f"X of shape {table.shape} must have two dimensions: reshape it to "
+            f"{name} of shape {table.shape} must have two dimensions: reshape it to "
             "(n_samples, n_features)"
         )
     if len(table) == 0:
-        raise ValueError("X has no row: give at least one row to explain")
+        raise ValueError(f"{name} has no row: give at least one row")
     return table
 
 
@@ -196,12 +201,56 @@ def _pandas_frame(columns: dict[int, Any], names: Any, n_rows: int) -> Any:
 
 def is_frame(X: Any) -> bool:
     """Whether X is a data frame of pandas or polars."""
-    return hasattr(X, "columns") and (hasattr(X, "iloc") or _is_polars(X))
+    return _is_polars(X) or (hasattr(X, "iloc") and hasattr(X, "columns"))
 
 
 def _is_polars(X: Any) -> bool:
     """Whether X is an eager frame of polars, told without importing it."""
-    return type(X).__module__.partition(".")[0] == "polars" and hasattr(X, "gather_every")
+    eager = hasattr(X, "gather_every") and not hasattr(X, "collect")
+    return eager and type(X).__module__.partition(".")[0] == "polars"
+
+
+def _is_lazy(X: Any) -> bool:
+    """Whether X is a lazy frame of polars, told without importing it."""
+    return type(X).__module__.partition(".")[0] == "polars" and hasattr(X, "collect")
+
+
+def copied(table: Any) -> Any:
+    """Rows that may be written into."""
+    return table.clone() if _is_polars(table) else table.copy()
+
+
+def column_values(table: Any, j: int) -> np.ndarray:
+    """The values of a column, missing numbers as NaN."""
+    if isinstance(table, np.ndarray):
+        values = table[:, j]
+        numbers = as_numbers(values)
+        return values if numbers is None else numbers
+    column = table[:, j] if _is_polars(table) else table.iloc[:, j]
+    if _is_polars(table):
+        return np.asarray(column.to_numpy())
+    if _is_nullable(column.dtype):
+        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    return np.asarray(column.to_numpy())
+
+
+def _is_nullable(dtype: Any) -> bool:
+    """Whether this is a type of pandas for numbers or bools that may be missing."""
+    import pandas
+
+    if isinstance(dtype, pandas.BooleanDtype):
+        return True
+    extension = pandas.api.types.is_extension_array_dtype(dtype)
+    return extension and str(dtype).startswith(("Int", "UInt", "Float"))
+
+
+def as_numbers(matrix: np.ndarray | None) -> np.ndarray | None:
+    """An array of objects that are all numbers or bools as float64; any other as it is."""
+    if matrix is None or matrix.dtype != object:
+        return matrix
+    kinds = set(map(type, matrix.ravel().tolist()))
+    numbers = (int, float, np.integer, np.floating, np.bool_)
+    return matrix.astype(np.float64) if all(issubclass(k, numbers) for k in kinds) else matrix
 
 
 def frame_of(matrix: np.ndarray, names: Sequence[Any]) -> Any:
@@ -210,6 +259,16 @@ def frame_of(matrix: np.ndarray, names: Sequence[Any]) -> Any:
 
     frame = pandas.DataFrame(matrix, columns=list(names), copy=False)
     return frame.infer_objects() if matrix.dtype == object else frame
+
+
+def in_order_of(X: Any, other: Any) -> Any:
+    """Other rows with their columns in the order of X, if both are frames of the same columns."""
+    if not (is_frame(X) and is_frame(other)):
+        return other
+    names, found = list(X.columns), list(other.columns)
+    if names == found or len(set(names)) < len(names) or set(names) != set(found):
+        return other
+    return selected(other, [found.index(name) for name in names])
 
 
 def selected(frame: Any, positions: Sequence[int]) -> Any:
@@ -230,14 +289,21 @@ def as_matrix(table: Any, *, uniform: bool) -> np.ndarray | None:
         return table
     dtypes = list(table.dtypes)
     if _is_polars(table):
-        if any(not d.is_numeric() or d.is_decimal() for d in dtypes) or any(
-            column.null_count() for column in table
-        ):
+        if any(not (d.is_numeric() or str(d) == "Boolean") or d.is_decimal() for d in dtypes):
             return None
-        kinds = [column.head(0).to_numpy().dtype for column in table]
+        if any(column.null_count() for column in table):
+            return None
+        kinds = [np.asarray(column.head(1).to_numpy()).dtype for column in table]
     else:
-        if any(not isinstance(d, np.dtype) or d.kind not in "fiub" for d in dtypes):
+        nullable = [_is_nullable(d) for d in dtypes]
+        if uniform and any(nullable):
             return None
+        pairs = list(zip(dtypes, nullable, strict=True))
+        if any(not n and (not isinstance(d, np.dtype) or d.kind not in "fiub") for d, n in pairs):
+            return None
+        if any(nullable):
+            columns = [column_values(table, j) for j in range(table.shape[1])]
+            return np.column_stack(columns).astype(np.float64)
         kinds = dtypes
     if uniform and len(set(kinds)) > 1:
         return None
@@ -270,13 +336,59 @@ def same_type(table: Any, like: Any) -> Any:
         return as_objects(table) if matrix is None else matrix
     if is_frame(table) and _is_polars(table) == _is_polars(like):
         return table
-    columns = (
-        [table[:, j] for j in range(table.shape[1])]
-        if isinstance(table, np.ndarray)
-        else [table[name].to_numpy() for name in table.columns]
-    )
+    in_array = isinstance(table, np.ndarray)
+    columns = [table[:, j] if in_array else column_values(table, j) for j in range(table.shape[1])]
+    pairs = zip(like.columns, columns, like.dtypes, strict=True)
     if _is_polars(like):
-        pairs = zip(like.columns, columns, strict=True)
-        return type(like)({name: c.tolist() for name, c in pairs}, schema=like.schema)
-    frame = _pandas_frame(dict(enumerate(columns)), like.columns, len(table))
-    return frame.astype(dict(zip(like.columns, like.dtypes, strict=True)))
+        return type(like)([_polars_column(*each) for each in pairs])
+    cast = {j: _pandas_column(*each) for j, each in enumerate(pairs)}
+    return _pandas_frame(cast, like.columns, len(table))
+
+
+def _pandas_column(name: Any, values: np.ndarray, dtype: Any) -> Any:
+    """Values in a type of pandas, or in a wider one if it cannot hold the numbers."""
+    import pandas
+
+    numeric = pandas.api.types.is_numeric_dtype(dtype)
+    plain = pandas.Series(values)
+    if isinstance(dtype, pandas.CategoricalDtype):
+        other = (plain.notna() & ~plain.isin(dtype.categories)).to_numpy()
+        if other.any():
+            raise ValueError(_not_held(name, plain[other].iloc[0], dtype))
+    try:
+        if numeric and values.dtype.kind in "US":
+            plain = pandas.Series(values.astype(np.float64))
+        cast = plain.astype(dtype)
+        kept = np.asarray((cast.astype(object) == plain.astype(object)).fillna(False), dtype=bool)
+        lost = ~(kept | (cast.isna() & plain.isna()).to_numpy())
+    except (ValueError, TypeError):
+        cast, lost = plain, np.ones(len(plain), dtype=bool)
+    if not lost.any():
+        return cast.array
+    numbers = as_numbers(plain.to_numpy())
+    if numeric and numbers is not None and numbers.dtype.kind in "fiub":
+        return pandas.Series(numbers).array
+    raise ValueError(_not_held(name, plain[lost].iloc[0], dtype))
+
+
+def _polars_column(name: str, values: np.ndarray, dtype: Any) -> Any:
+    """Values in a type of polars, or in a wider one if it cannot hold the numbers."""
+    import polars
+
+    numbers = as_numbers(values)
+    numeric = dtype.is_numeric() or dtype == polars.Boolean
+    if numeric and numbers is not None and numbers.dtype.kind in "fiub":
+        plain = polars.Series(name, numbers)
+        cast = plain.cast(dtype, strict=False)
+        return cast if cast.cast(plain.dtype).eq_missing(plain).all() else plain
+    try:
+        return polars.Series(name, values.tolist(), dtype=dtype)
+    except (TypeError, ValueError, polars.exceptions.PolarsError):
+        raise ValueError(_not_held(name, values[0], dtype)) from None
+
+
+def _not_held(name: Any, value: Any, dtype: Any) -> str:
+    return (
+        f"column {name!r} has the value {value!r}, which its type in the other rows, {dtype}, "
+        "does not hold: give all rows as frames of the same types, or widen that type"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,14 +52,29 @@ def inverted(form: Form, transformer: Any) -> Form | None:
     if affine is not None:
         parts = (torch.from_numpy(part).to(form.device, form.dtype) for part in affine)
         return _scaled(form, *parts)
-    if not isinstance(form, SumForm):
-        return None
+    return form.followed_by(_Inverse(transformer)) if isinstance(form, SumForm) else None
 
-    def link(values: Tensor) -> Tensor:
-        result = transformer.inverse_transform(values.cpu().numpy())
+
+@dataclass(frozen=True, eq=False)
+class _Inverse:
+    """The inverse of a transformer, for tensors."""
+
+    transformer: Any
+
+    def __call__(self, values: Tensor) -> Tensor:
+        result = self.transformer.inverse_transform(values.cpu().numpy())
         return torch.as_tensor(np.asarray(result)).reshape(len(values), -1).to(values)
 
-    return form.followed_by(link)
+
+@dataclass(frozen=True, eq=False)
+class _Affine:
+    """Values times factors, plus shifts."""
+
+    factors: Tensor
+    shifts: Tensor
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return values * self.factors + self.shifts
 
 
 def _affine_inverse(transformer: Any, n_outputs: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -86,7 +101,7 @@ def _scaled(form: Form, factors: Tensor, shifts: Tensor) -> Form | None:
     """Outputs times factors, plus shifts."""
     if isinstance(form, SumForm):
         if form.head is not None:
-            return form.followed_by(lambda values: values * factors + shifts)
+            return form.followed_by(_Affine(factors, shifts))
         sums = form.sums
         scaled = (
             Linear(sums.weights * factors) if isinstance(sums, Linear) else Scaled(sums, factors)

@@ -44,7 +44,8 @@ def scores_of_calls(
     dict of str or None to ShuffledScores
         One entry for each score.
     """
-    before = _named(scorer(estimator, X, y, sample_weight))
+    whole = X, y, sample_weight
+    before = _named(scorer(estimator, *whole))
     rows = plan.shuffles.rows
     if rows is not None:
         X, y, sample_weight = rows_of(X, rows), rows_of(y, rows), rows_of(sample_weight, rows)
@@ -57,7 +58,7 @@ def scores_of_calls(
         errors[name] = StandardErrors(one / n_repeats**0.5, nothing, nothing)
     if plan.se == "bootstrap":
         drops = {name: before[name] - scores for name, scores in after.items()}
-        errors = _bootstrapped(plan, estimator, X, y, sample_weight, scorer, drops)
+        errors = _bootstrapped(plan, estimator, (X, y, sample_weight), whole, scorer, drops)
     return {
         name: ShuffledScores(before[name], after[name], errors[name], METHOD) for name in before
     }
@@ -144,19 +145,19 @@ def _after(
 def _bootstrapped(
     plan: Plan,
     estimator: Any,
-    X: Any,
-    y: Any,
-    sample_weight: Any,
+    data: tuple[Any, Any, Any],
+    whole: tuple[Any, Any, Any],
     scorer: UserScorer,
     drops: dict[str | None, np.ndarray],
 ) -> dict[str | None, StandardErrors]:
-    """Standard errors of all scores from the same resamples of rows."""
+    """Standard errors of all scores from the same resamples of the data and of the whole of it."""
     names, n = list(drops), len(plan.players)
 
     def importance_of(rows: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-        again = (rows_of(X, rows), rows_of(y, rows), rows_of(sample_weight, rows))
-        before = _named(scorer(estimator, *again))
-        after = _after(plan.resampled(rows, rng), estimator, *again, scorer)
+        some, targets, weight = (rows_of(values, rows) for values in data)
+        after = _after(plan.resampled(rows, rng), estimator, some, targets, weight, scorer)
+        every = plan.shuffles.with_others(rows, whole[0].shape[0], rng)
+        before = _named(scorer(estimator, *(rows_of(values, every) for values in whole)))
         return np.concatenate([before[name] - after[name][:, 0] for name in names])
 
     found = bootstrap_errors(
@@ -176,5 +177,17 @@ def _bootstrapped(
 def _named(score: Any) -> dict[str | None, float]:
     """Scores by name; None is the name of a single one."""
     if isinstance(score, dict):
-        return {str(name): float(each) for name, each in score.items()}
-    return {None: float(score)}
+        return {str(name): _number(each, str(name)) for name, each in score.items()}
+    return {None: _number(score, "scoring")}
+
+
+def _number(score: Any, name: str) -> float:
+    """A score, if it is one."""
+    try:
+        return float(score)
+    except (TypeError, ValueError):
+        called = "the scorer" if name == "scoring" else f"the scorer {name!r}"
+        raise ValueError(
+            f"scoring: {called} returned {score!r}, which is no number: let it return a float, or "
+            "a dict of floats"
+        ) from None

@@ -86,6 +86,28 @@ class Shuffles:
         """Number of rows that take part."""
         return self.composed.shape[1]
 
+    def with_others(self, rows: np.ndarray, n_rows: int, rng: np.random.RandomState) -> np.ndarray:
+        """Resampled rows of X, of which the baseline is: these, and as many others as there are.
+
+        Parameters
+        ----------
+        rows : ndarray of int of shape (n,)
+            Rows among those that take part, drawn with repetitions.
+        n_rows : int
+            Number of rows of X.
+        rng : RandomState
+            Where other rows are drawn from.
+
+        Returns
+        -------
+        ndarray of int of shape (n_rows,)
+            Rows of X.
+        """
+        if self.rows is None:
+            return rows
+        others = np.setdiff1d(np.arange(n_rows), self.rows)
+        return np.concatenate([self.rows[rows], others[rng.randint(len(others), size=len(others))]])
+
     def within(self, strata: np.ndarray) -> Tensor:
         """Shuffles of the rows of each stratum among themselves.
 

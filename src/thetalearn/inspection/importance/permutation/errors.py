@@ -34,7 +34,13 @@ from scipy import stats
 
 from ....randomness import random_numbers
 
-__all__ = ["StandardErrors", "bootstrap_errors", "exact_errors", "sampled_errors"]
+__all__ = [
+    "BaselineInfluence",
+    "StandardErrors",
+    "bootstrap_errors",
+    "exact_errors",
+    "sampled_errors",
+]
 
 #: What remains at least of a variance from which noise is subtracted.
 FLOOR = 0.1
@@ -107,6 +113,56 @@ class StandardErrors:
             sample_se=np.array([each.sample_se for each in errors], dtype=np.float64),
             df=np.array([each.df for each in errors], dtype=np.float64),
         )
+
+
+@dataclass(frozen=True)
+class BaselineInfluence:
+    r"""What rows do to an importance whose baseline is of n rows, its shuffles of m of them.
+
+    The importance is the drop among the m rows plus the difference of two baselines, of all rows
+    and of these. With :math:`a_k` the influence of row k on the score, that difference moves by
+    :math:`a_k (1/n - 1/m)` for a row that takes part, and by :math:`a_k / n` for another.
+
+    Parameters
+    ----------
+    inside : ndarray of shape (m,)
+        The first times m: what is added to the influences on the drop.
+    variance : float
+        Variance through the other rows, and what their scatter corrects of that through the m.
+    df : float
+        Its degrees of freedom.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thetalearn.inspection.importance.permutation.errors import BaselineInfluence
+    >>> BaselineInfluence.of(np.array([1.0, -1.0, 2.0, -2.0]), np.array([0, 1])).inside
+    array([-0.5,  0.5])
+    """
+
+    inside: np.ndarray
+    variance: float
+    df: float
+
+    @classmethod
+    def of(cls, influence: np.ndarray, rows: np.ndarray) -> BaselineInfluence:
+        """From the influences (n,) on the score of all rows, and the rows (m,) that take part."""
+        n, m = len(influence), len(rows)
+        inside, outside = (m / n - 1) * influence[rows], np.delete(influence, rows)
+        # All rows tell more of the scatter than the m do, which matters where the drop is none.
+        excess = (m / n - 1) ** 2 * (influence @ influence) / n - inside @ inside / m
+        variance = outside @ outside / n**2 + excess / m
+        return cls(inside, float(variance), _effective_df(influence))
+
+    def added(self, errors: StandardErrors) -> StandardErrors:
+        """Errors of the drop, with influences ``inside`` in them, and those of other rows."""
+        sample = np.square(errors.sample_se)
+        first = np.nan_to_num(np.square(errors.mc_se)) + sample
+        variance = first - sample + np.maximum(sample + self.variance, FLOOR * sample)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            df = variance**2 / (first**2 / errors.df + self.variance**2 / max(self.df, 1.0))
+        sample_se = np.sqrt(sample + variance - first)
+        return StandardErrors(errors.mc_se, sample_se, np.where(np.isnan(df), np.inf, df))
 
 
 def sampled_errors(

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal
 
+import numpy as np
 import scipy.sparse as sp
 from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_consistent_length
 
+from ....rows import as_array
 from ..metrics.resolve import Metric, RowMetric, UserScorer, resolve_metrics
 from ..model.inputs import Inputs
 from ..model.players import resolve_players
 from ..model.tables import as_table
 from .called import rows_of, scores_of_calls
 from .donors import Shuffles
+from .functions import checked_estimator
 from .shuffled import ShuffledScores, scores_of_predictions
-from .strata import columns_as_numbers, strata_of
+from .strata import strata_of_players
 from .study import Plan
 
 __all__ = ["permutation_importance"]
@@ -70,8 +73,9 @@ def permutation_importance(
 
     Parameters
     ----------
-    estimator : estimator
-        Fitted estimator, pipeline or search.
+    estimator : estimator or callable
+        Fitted estimator, pipeline or search, or a function from rows to values or labels, which
+        needs a ``scoring``: one of values by its name, or a function of the estimator, X and y.
     X : array-like, data frame or sparse matrix of shape (n_samples, n_features)
         Rows, best such that the fit has not seen. Columns of a pipeline's input are shuffled, not
         those that its steps make of them.
@@ -94,7 +98,8 @@ def permutation_importance(
         Weights of the rows in the score. Rows give their values to others with equal chances.
     max_samples : int or float, default=1.0
         Number of rows, or their share, drawn once without replacement, that scores after shuffles
-        are computed on. As in scikit-learn, the baseline is the score of all rows.
+        are computed on. As in scikit-learn, the baseline is the score of all rows, so that by what
+        the two sets of rows differ enters ``importances``; standard errors and intervals hold it.
     features : list, default=None
         Players, in their order in the result: names or positions of columns, names of groups, or
         lists of columns that are shuffled together. They may share columns. None for all columns
@@ -108,10 +113,12 @@ def permutation_importance(
         dependence on y and on the other columns, and looks at the estimator where there may be no
         data. A shuffle within strata draws, approximately, from the conditional distribution given
         the other columns: the importance is what the column tells beyond them, and of two columns
-        that are copies of each other none has any.
+        that are copies of each other it falls towards zero as rows grow, and strata with them in
+        number.
     min_stratum : int, default=30
-        Smallest number of rows of a stratum. Small strata keep more of the dependence, and leave
-        less to be shuffled.
+        Smallest number of rows of a stratum, at least 2. Small strata keep more of the dependence,
+        and leave less to be shuffled. With fewer than twice as many rows there is one stratum,
+        which is the marginal shuffle.
     se : {"influence", "bootstrap"} or None, default="influence"
         How the standard error through the rows is estimated. "influence": from each row's part as a
         receiver and as a donor; for scores that are functions of means over rows (of regressors the
@@ -127,8 +134,8 @@ def permutation_importance(
         double precision. "auto" takes single precision for functions of 32 sums (hidden units) or
         more, where a trial on the rows, and on rows mixed of them, shows that values change by less
         than 2e-6 of their standard deviation: importances change in the sixth digit at most, where
-        their standard errors leave one or two. Scores that depend on ranks or on classes get double
-        precision.
+        their standard errors leave one or two. Scores that depend on ranks, on classes or on
+        logarithms get double precision.
     memory_budget : int, default=2**28
         Bytes that tables of predictions may take. The shuffles themselves take 8 R n bytes.
 
@@ -203,6 +210,9 @@ def permutation_importance(
     _check(n_repeats, method, min_stratum, se, confidence_level, n_bootstraps, dtype, memory_budget)
     if not hasattr(X, "shape"):
         X = as_table(X)
+    if not X.shape[0]:
+        raise ValueError(f"X of shape {tuple(X.shape)} has no rows: give at least one")
+    estimator = checked_estimator(estimator, X, y, scoring)
     check_consistent_length(X, y, sample_weight)
     exact = n_repeats == "all"
     shuffles = Shuffles.draw(
@@ -213,19 +223,19 @@ def permutation_importance(
     strata = None
     if method == "conditional":
         table = inputs.align(X)
-        columns = columns_as_numbers(
-            table if shuffles.rows is None else rows_of(table, shuffles.rows)
+        strata = strata_of_players(
+            table if shuffles.rows is None else rows_of(table, shuffles.rows),
+            players.columns,
+            min_stratum=min_stratum,
+            random_state=shuffles.seed,
+            n_jobs=n_jobs,
         )
-        strata = [
-            strata_of(columns, own, min_stratum=min_stratum, random_state=shuffles.seed)
-            for own in players.columns
-        ]
     plan = Plan(
         players, shuffles, strata, exact, se, n_bootstraps, n_jobs, dtype, int(memory_budget)
     )
     metrics, several = _metrics(estimator, scoring, y, sample_weight)
     if exact:
-        _check_exact(metrics, scoring)
+        _check_exact(metrics, scoring, y)
     found, several = _scores(plan, estimator, X, y, sample_weight, metrics, several)
     results = {
         name: _bunch(scores, players.names, confidence_level) for name, scores in found.items()
@@ -291,16 +301,26 @@ def _bunch(scores: ShuffledScores, names: list[str], confidence_level: float) ->
     )
 
 
-def _check_exact(metrics: Mapping[str, Metric | UserScorer], scoring: Any) -> None:
+def _check_exact(metrics: Mapping[str, Metric | UserScorer], scoring: Any, y: Any) -> None:
     """Refuse scores whose mean over all shuffles is no mean over pairs."""
     for name, metric in metrics.items():
         if not (isinstance(metric, RowMetric) and metric.is_linear):
             called = repr(scoring) if name == "score" else repr(name)
+            if y is not None and _is_constant(y):
+                raise ValueError(
+                    f'n_repeats="all" with scoring={called} needs a y that varies, but all its '
+                    'values are the same: choose "neg_mean_squared_error", or a number of repeats'
+                )
             raise ValueError(
                 f'n_repeats="all" needs a score that is a mean over rows, which scoring={called} '
                 'is not: choose "r2", "neg_mean_squared_error", "neg_mean_absolute_error", '
                 '"accuracy", "neg_log_loss" or "neg_brier_score", or a number of repeats'
             )
+
+
+def _is_constant(y: Any) -> bool:
+    values = np.asarray(as_array(y))
+    return bool((values == values[:1]).all())
 
 
 def _check(
@@ -325,11 +345,11 @@ def _check(
         if value not in choices:
             raise ValueError(f"{parameter}={value!r} must be one of {list(choices)}")
     for parameter, number, least in (
-        ("min_stratum", min_stratum, 1),
+        ("min_stratum", min_stratum, 2),
         ("n_bootstraps", n_bootstraps, 2),
         ("memory_budget", memory_budget, 1),
     ):
-        if not number >= least:
+        if not (isinstance(number, Real) and number >= least):
             raise ValueError(f"{parameter}={number!r} must be at least {least}")
     if not 0 < confidence_level < 1:
         raise ValueError(

@@ -12,7 +12,7 @@ import torch
 from ....rows import as_tensor
 from ..metrics.resolve import Metric, RowMetric, encode
 from ..model.model import Model, model_of, taken
-from .errors import StandardErrors, bootstrap_errors
+from .errors import BaselineInfluence, StandardErrors, bootstrap_errors
 from .form_swaps import form_swaps
 from .study import Plan, Study, alone
 from .swaps import StackedSwaps, Swaps
@@ -73,14 +73,27 @@ def scores_of_predictions(
 
     values = respond(encoded)
     baseline = {name: float(metric.scores(values[None])[0]) for name, metric in metrics.items()}
+    every, measured = values, metrics
+    baselines: dict[str, BaselineInfluence] = {}
     if (rows := plan.shuffles.rows) is not None:
         encoded, values = taken(encoded, rows), values[rows]
+        if plan.se == "influence":
+            baselines = {
+                name: BaselineInfluence.of(metric.influence(every), rows)
+                for name, metric in metrics.items()
+                if isinstance(metric, RowMetric)
+            }
         metrics = {name: metric.take(rows) for name, metric in metrics.items()}
     source = _Source(plan, model, encoded, values, respond)
-    study = source.study(plan, np.arange(len(encoded)), metrics)
+    moved = {name: each.inside for name, each in baselines.items()}
+    study = source.study(plan, np.arange(len(encoded)), metrics, moved)
     after, errors, methods = study.run()
     if plan.se == "bootstrap":
-        errors = _bootstrapped(source, metrics, baseline, after)
+        errors = _bootstrapped(source, metrics, every, measured, baseline, after)
+    errors = {
+        name: baselines[name].added(each) if name in baselines else each
+        for name, each in errors.items()
+    }
     return {
         name: ShuffledScores(baseline[name], after[name], errors[name], methods[name])
         for name in metrics
@@ -97,7 +110,13 @@ class _Source:
     values: np.ndarray
     respond: Any
 
-    def study(self, plan: Plan, rows: np.ndarray, metrics: Mapping[str, Metric]) -> Study:
+    def study(
+        self,
+        plan: Plan,
+        rows: np.ndarray,
+        metrics: Mapping[str, Metric],
+        moved: Mapping[str, np.ndarray] | None = None,
+    ) -> Study:
         """What is computed, of some rows."""
         whole = len(rows) == len(self.encoded) and plan is self.plan
         encoded = self.encoded if whole else taken(self.encoded, rows)
@@ -111,24 +130,27 @@ class _Source:
                 dtype = "float64"
             with alone():
                 swaps = form_swaps(self.model.form, x, columns, dtype=dtype, budget=plan.budget)
-        return Study(plan, swaps, torch.from_numpy(self.values[rows]), metrics)
+        return Study(plan, swaps, torch.from_numpy(self.values[rows]), metrics, moved or {})
 
 
 def _bootstrapped(
     source: _Source,
     metrics: Mapping[str, Metric],
+    every: np.ndarray,
+    measured: Mapping[str, Metric],
     baseline: Mapping[str, float],
     after: Mapping[str, np.ndarray],
 ) -> dict[str, StandardErrors]:
-    """Standard errors of all metrics from the same resamples of rows."""
+    """Standard errors of metrics from the same resamples of rows, with values for every row."""
     plan, names = source.plan, list(metrics)
 
     def importance_of(rows: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
         again = {name: metric.take(rows) for name, metric in metrics.items()}
         study = source.study(plan.resampled(rows, rng), rows, again)
         scores, _, _ = study.run()
-        values = source.values[rows][None]
-        return np.concatenate([again[name].scores(values) - scores[name][:, 0] for name in names])
+        whole = plan.shuffles.with_others(rows, len(every), rng)
+        before = {name: measured[name].take(whole).scores(every[whole][None]) for name in names}
+        return np.concatenate([before[name] - scores[name][:, 0] for name in names])
 
     drops = np.concatenate([baseline[name] - after[name] for name in names])
     found = bootstrap_errors(
@@ -148,5 +170,9 @@ def _bootstrapped(
 
 
 def _is_smooth(metric: Metric) -> bool:
-    """Whether a small change of values changes a score little: not so for ranks and classes."""
-    return isinstance(metric, RowMetric) and metric.name != "accuracy"
+    """Whether a small change of values changes a score little.
+
+    Not so for ranks and classes, nor for logarithms: single precision ends short of 1 - 1e-8.
+    """
+    rough = ("accuracy", "log_loss", "poisson_deviance")
+    return isinstance(metric, RowMetric) and metric.name not in rough

@@ -7,10 +7,15 @@ from typing import Any
 
 import numpy as np
 from sklearn.tree import DecisionTreeRegressor
+from sklearn.utils.parallel import Parallel, delayed
 
+from ....exceptions import warn_user
 from ..model.tables import is_frame
 
-__all__ = ["columns_as_numbers", "strata_of"]
+__all__ = ["columns_as_numbers", "strata_of", "strata_of_players"]
+
+#: Splits from the root to a stratum, so that a tree of many rows stays cheap.
+MAX_DEPTH = 12
 
 #: Largest number that a tree takes.
 LARGEST = float(np.finfo(np.float32).max)
@@ -63,9 +68,64 @@ def strata_of(
     target = np.concatenate([_standardised(columns[j]) for j in own], axis=1)
     inputs = np.concatenate(others, axis=1).astype(np.float64)
     inputs = np.clip(inputs, -LARGEST, LARGEST)
-    tree = DecisionTreeRegressor(min_samples_leaf=min_stratum, random_state=random_state)
+    tree = DecisionTreeRegressor(
+        max_depth=MAX_DEPTH, min_samples_leaf=min_stratum, random_state=random_state
+    )
     leaves = tree.fit(inputs, target).apply(inputs)
     return np.unique(leaves, return_inverse=True)[1].astype(np.int64)
+
+
+def strata_of_players(
+    table: Any,
+    players: Sequence[np.ndarray],
+    *,
+    min_stratum: int = 30,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+) -> list[np.ndarray]:
+    """Strata of each player, with a warning if there are too few rows for two.
+
+    Parameters
+    ----------
+    table : ndarray or data frame of shape (n, d)
+        Rows.
+    players : sequence of ndarray of int
+        Columns that are shuffled together.
+    min_stratum, random_state
+        As in `strata_of`.
+    n_jobs : int, default=None
+        Number of threads, over which players are distributed.
+
+    Returns
+    -------
+    list of ndarray of int of shape (n,)
+        Strata of the rows, for each player.
+
+    Warns
+    -----
+    UserWarning
+        If there are fewer rows than two strata need.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from thetalearn.inspection.importance.permutation.strata import strata_of_players
+    >>> x = np.linspace(0, 1, 4)
+    >>> table = np.column_stack([x, x > 0.5])
+    >>> strata_of_players(table, [np.array([0])], min_stratum=2)
+    [array([0, 0, 1, 1])]
+    """
+    if len(table) < 2 * min_stratum:
+        warn_user(
+            f"method='conditional' with min_stratum={min_stratum} needs {2 * min_stratum} rows for "
+            f"two strata, but there are {len(table)}: the result is that of method='marginal'; "
+            "give more rows, or a smaller min_stratum",
+            UserWarning,
+        )
+    columns = columns_as_numbers(table)
+    options = {"min_stratum": min_stratum, "random_state": random_state}
+    jobs = (delayed(strata_of)(columns, own, **options) for own in players)
+    return list(Parallel(n_jobs=n_jobs, prefer="threads")(jobs))
 
 
 def columns_as_numbers(table: Any) -> list[np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -95,6 +95,8 @@ class Study:
     swaps: Swaps
     values: Tensor
     metrics: Mapping[str, Metric]
+    #: By metric, what rows do to the importance through a baseline that is not of them alone.
+    moved: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def unchanged(self) -> Tensor:
@@ -125,7 +127,10 @@ class Study:
     def _sample(self, players: Sequence[int]) -> list[_Outcome]:
         """Outcomes of shuffles that were drawn."""
         with self._guard():
-            collected = {name: _Collected(metric, self) for name, metric in self.metrics.items()}
+            collected = {
+                name: _Collected(metric, self, self.moved.get(name))
+                for name, metric in self.metrics.items()
+            }
             outcomes = []
             last = players[0]
             for player, repeats, values in self.swaps.sweep(
@@ -160,9 +165,10 @@ class Study:
             if losses is None:
                 left[name] = metric
             else:
-                outcome[name] = (*self._from_losses(metric, strata, *losses), "closed form")
+                found = self._from_losses(metric, strata, *losses, self.moved.get(name))
+                outcome[name] = (*found, "closed form")
         for name, losses in self._over_pairs(player, strata, left).items():
-            found = self._from_losses(left[name], strata, *losses)
+            found = self._from_losses(left[name], strata, *losses, self.moved.get(name))
             outcome[name] = (*found, self.swaps.method)
         return outcome
 
@@ -196,7 +202,12 @@ class Study:
         }
 
     def _from_losses(
-        self, metric: RowMetric, strata: Tensor, receivers: Tensor, givers: Tensor
+        self,
+        metric: RowMetric,
+        strata: Tensor,
+        receivers: Tensor,
+        givers: Tensor,
+        moved: np.ndarray | None,
     ) -> tuple[np.ndarray, StandardErrors]:
         """Score and standard errors of mean losses (n, K)."""
         plain = replace(metric, losses=lambda y, f: f)
@@ -215,7 +226,7 @@ class Study:
             drops[0],
             between + float((omega.numpy() * drops[0]).mean()),
             weight=omega.numpy(),
-            influence=metric.normaliser_influence(components[0]),
+            influence=_sum(metric.normaliser_influence(components[0]), moved),
         )
         return score, errors
 
@@ -230,8 +241,8 @@ class Study:
 class _Collected:
     """Scores of a metric after the shuffles of one player, and contributions of rows to them."""
 
-    def __init__(self, metric: Metric, study: Study) -> None:
-        self.metric, self.plan = metric, study.plan
+    def __init__(self, metric: Metric, study: Study, moved: np.ndarray | None) -> None:
+        self.metric, self.plan, self.moved = metric, study.plan, moved
         self.correction = study._correction(metric)
         self.scores: list[np.ndarray] = []
         self.rows: list[np.ndarray] = []
@@ -288,6 +299,7 @@ class _Collected:
             # A single shuffle's influence is counted for receivers and for donors.
             between = between / 2 if len(drops) == 1 else between
             influence = -between if influence is None else influence - between
+        influence = _sum(influence, self.moved)
         donors = self.plan.donors(player)[: len(drops)].numpy()
         return sampled_errors(drops, donors, weight=omega, influence=influence)
 
@@ -315,6 +327,11 @@ def alone() -> Iterator[None]:
 
 def _no_errors(mc_se: float) -> StandardErrors:
     return StandardErrors(mc_se, np.nan, np.inf)
+
+
+def _sum(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
+    """The sum of those that are given."""
+    return first if second is None else second if first is None else first + second
 
 
 def _omega(metric: RowMetric) -> Tensor:

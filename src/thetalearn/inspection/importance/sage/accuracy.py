@@ -179,6 +179,8 @@ def accuracy_shapley_values(
             f'method="exact" lists 2^{p} coalitions, more than 2^{LISTABLE}: choose '
             'method="sampling", or put columns into groups'
         )
+    if not game._background_values.any():
+        _refuse_strangers(model, rows, classes)
     base, full = (float(task.shares @ each) for each in task.ends())
     worth = None
     if method == "exact":
@@ -310,6 +312,19 @@ class _Task:
             precision=precision,
             max_blocks=int(max_evals / (per_row * size)),
             rng=rng,
+        )
+
+
+def _refuse_strangers(model: Model, rows: Any, classes: np.ndarray) -> None:
+    """Refuse labels none of which is ever predicted, if they are not classes of the estimator."""
+    known = model.classes
+    if known is None:
+        known = np.unique(np.asarray(as_array(model.respond(rows))))
+    known = np.asarray(known).tolist()
+    if not set(classes.tolist()) & set(known):
+        raise ValueError(
+            f"y holds the labels {classes.tolist()[:9]}, none of which is among those of the "
+            f"estimator, {known[:9]}: give y in the labels that the estimator predicts"
         )
 
 

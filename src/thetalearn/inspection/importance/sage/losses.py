@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ....rows import as_array, as_tensor
+from ..metrics.codes import codes_of
 from ..model.model import Model
 from ..model.tables import taken
 
@@ -149,10 +150,10 @@ def resolve_loss(
 
 
 def class_codes(y: np.ndarray, classes: ArrayLike) -> np.ndarray:
-    """Positions of labels among sorted classes."""
+    """Positions of labels among the classes, all of which must be known."""
     classes = np.asarray(classes)
-    codes = np.searchsorted(classes, y).clip(max=len(classes) - 1)
-    unknown = classes[codes] != y
+    codes = codes_of(y, classes)
+    unknown = codes < 0
     if np.any(unknown):
         raise ValueError(
             f"y holds the label {y[unknown].tolist()[0]!r}, which is not among the classes "

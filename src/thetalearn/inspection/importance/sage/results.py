@@ -9,7 +9,9 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 from sklearn.utils import Bunch
 
-__all__ = ["ValuesBunch", "check_sampling", "interval", "row_weights"]
+__all__ = ["ValuesBunch", "check_dtype", "check_sampling", "interval", "row_weights"]
+
+DTYPES = ("auto", "float32", "float64")
 
 
 class ValuesBunch(Bunch):
@@ -100,6 +102,21 @@ def row_weights(given: ArrayLike | None, n_rows: int, name: str) -> np.ndarray |
     if not weight.sum() > 0:
         raise ValueError(f"{name} sums to zero: at least one row needs a weight above 0")
     return weight
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse a precision that is not known.
+
+    Examples
+    --------
+    >>> from thetalearn.inspection.importance.sage.results import check_dtype
+    >>> check_dtype("double")
+    Traceback (most recent call last):
+        ...
+    ValueError: dtype='double' must be one of 'auto', 'float32', 'float64'
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype!r} must be one of {', '.join(map(repr, DTYPES))}")
 
 
 def check_sampling(

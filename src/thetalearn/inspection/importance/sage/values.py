@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,13 +16,13 @@ from ....randomness import random_numbers
 from ....threads import threads_for
 from ..games.closed import AdditiveGame
 from ..games.exact import all_coalitions, shapley_matrix
-from ..games.game import BUDGET, Game, OrderGame, pieces
+from ..games.game import BUDGET, Game, OpaqueGame, OrderGame, SumGame, pieces
 from ..games.setup import game_rows, make_game
 from ..model.model import model_of
 from ..model.players import Players, resolve_players
 from ..model.tables import as_table, taken
 from .losses import Loss, resolve_loss
-from .results import ValuesBunch, check_sampling, interval, row_weights
+from .results import ValuesBunch, check_dtype, check_sampling, interval, row_weights
 from .sweeps import Sweeps, sweep_rows
 
 __all__ = ["sage_values"]
@@ -55,6 +56,7 @@ def sage_values(
     random_state: int | np.random.RandomState | None = None,
     confidence_level: float = 0.95,
     max_background: int = 512,
+    dtype: str = "auto",
     memory_budget: int = BUDGET,
 ) -> ValuesBunch:
     r"""How much of the drop in loss that a model achieves is due to each player (SAGE).
@@ -117,8 +119,13 @@ def sage_values(
     confidence_level : float, default=0.95
         Probability that an interval covers its value.
     max_background : int, default=512
-        Background rows that sampling uses, drawn at random if there are more. Closed forms and
-        sums of products use all of them at no cost, and "exact" does so too.
+        Background rows that sampling uses for a block of rows, drawn afresh for each if there are
+        more, so that ``mc_se`` holds what the draws do. A mean over so few rows is noisy itself,
+        which raises the losses of coalitions, squared ones by ``1 / max_background`` of the
+        variance of the predictions; ends, and so ``total``, are of all background rows. Closed
+        forms and sums of products use all of them at no cost, and "exact" does so too.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Precision in which networks and other functions of sums are evaluated.
     memory_budget : int, default=2**28
         Bytes that the computation may take, besides the data.
 
@@ -149,7 +156,7 @@ def sage_values(
         n_permutations : int
             Orders that were drawn; each was run through forward and backward.
         n_background : int
-            Background rows that were used.
+            Background rows that the value of a coalition was averaged over.
 
     Raises
     ------
@@ -188,6 +195,7 @@ def sage_values(
         raise ValueError(f"method={method!r} must be one of {', '.join(map(repr, METHODS))}")
     if max_background < 1:
         raise ValueError(f"max_background={max_background!r} must be at least 1")
+    check_dtype(dtype)
     rng = random_numbers(random_state)
     table = as_table(X)
     weight = row_weights(sample_weight, len(table), "sample_weight")
@@ -198,30 +206,27 @@ def sage_values(
         if own_background
         else row_weights(background_weight, len(others), "background_weight")
     )
-    model = model_of(estimator, table, response_method=response_method)
+    model = model_of(estimator, table, background=background, response_method=response_method)
     players = resolve_players(model.names, groups=groups)
     measured, targets = resolve_loss(loss, model, y, len(table))
     with threads_for(0):
-        game = make_game(model, players.columns, others, shares, memory_budget=memory_budget)
+        game = make_game(
+            model, players.columns, others, shares, dtype=dtype, memory_budget=memory_budget
+        )
         way = _way(method, game, measured, len(table), max_background)
-        if way == "sampling" and isinstance(game, OrderGame) and len(others) > max_background:
-            drawn = np.sort(rng.permutation(len(others))[:max_background])
-            game = make_game(
-                model,
-                players.columns,
-                taken(others, drawn),
-                None if shares is None else shares[drawn],
-                memory_budget=memory_budget,
-            )
         task = _Task(game, game_rows(game, model, table), targets, measured, weight, memory_budget)
         if way == "closed form":
             found = task.closed_form(own_background)
         elif way == "exact":
             found = task.enumerate()
         else:
-            found = task.sample(precision, max_evals, rng)
+            n_background = min(game.n_background, max_background)
+            found = task.sample(precision, max_evals, n_background, rng)
     found.warn_unless_converged(precision, max_evals)
-    return _bunch(found, task, players, way, measured, confidence_level)
+    result = _bunch(found, task, players, way, measured, confidence_level)
+    if way == "sampling" and isinstance(game, OrderGame):
+        result["n_background"] = n_background
+    return result
 
 
 @dataclass(frozen=True)
@@ -248,9 +253,9 @@ class _Task:
         full = self.game.predictions(self.rows).cpu()
         return self.loss(base, self.targets).numpy(), self.loss(full, self.targets).numpy()
 
-    def losses(self, which: np.ndarray, masks: np.ndarray) -> np.ndarray:
-        """Losses (n, M) of rows for coalitions."""
-        values = self.game.values(taken(self.rows, which), masks).cpu()
+    def losses(self, which: np.ndarray, masks: np.ndarray, game: Game | None = None) -> np.ndarray:
+        """Losses (n, M) of rows for coalitions, by this game or another."""
+        values = (game or self.game).values(taken(self.rows, which), masks).cpu()
         targets = self.targets[torch.from_numpy(which)]
         repeated = targets.repeat_interleave(len(masks), dim=0)
         return self.loss(values.flatten(0, 1), repeated).view(len(which), len(masks)).numpy()
@@ -281,18 +286,21 @@ class _Task:
                 each[part] -= self.losses(which, masks) @ np.stack(combine)
         return _with_variance(self._averaged(each), each, self.shares)
 
-    def sample(self, precision: float, max_evals: int, rng: np.random.RandomState) -> Sweeps:
+    def sample(
+        self, precision: float, max_evals: int, n_background: int, rng: np.random.RandomState
+    ) -> Sweeps:
         """SAGE values from random orders."""
         p, n = self.game.n_players, len(self.targets)
         base, full = self.ends()
         scale = self.shares * n
-        per_row = 2 * (p - 1) * n_evaluated(self.game)
+        per_row = 2 * (p - 1) * min(n_evaluated(self.game), n_background)
         size = int(np.clip(BLOCK // per_row, 1, n))
 
         def contributions(which: np.ndarray) -> np.ndarray:
             order = rng.permutation(p)
             first = np.argsort(order) <= np.arange(p - 1)[:, None]
-            losses = self.losses(which, np.concatenate([first, ~first]))
+            game = thinned(self.game, n_background, rng)
+            losses = self.losses(which, np.concatenate([first, ~first]), game)
             start, end = base[which, None], full[which, None]
             joining = np.concatenate([start, losses[:, : p - 1], end], axis=1)
             leaving = np.concatenate([end, losses[:, p - 1 :], start], axis=1)
@@ -313,6 +321,21 @@ class _Task:
     def _averaged(self, each: np.ndarray) -> Sweeps:
         """The weighted mean of contributions (N, P), without error."""
         return Sweeps.without_error(self.shares @ each)
+
+
+def thinned(game: Game, n_background: int, rng: np.random.RandomState) -> Game:
+    """A game against some of its background rows, drawn at random, if they count and are more."""
+    if not isinstance(game, OpaqueGame | SumGame) or game.n_background <= n_background:
+        return game
+    drawn = np.sort(rng.permutation(game.n_background)[:n_background])
+    weights = game.weights[torch.from_numpy(drawn).to(game.weights.device)]
+    if not weights.sum() > 0:
+        return thinned(game, n_background, rng)
+    fewer = copy(game)
+    fewer.background = taken(game.background, drawn)
+    fewer.weights, fewer.n_background = weights / weights.sum(), n_background
+    fewer._background_values = game._background_values[drawn]
+    return fewer
 
 
 def n_evaluated(game: Game) -> int:
