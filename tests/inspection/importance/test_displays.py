@@ -88,6 +88,7 @@ DRAWN = {
 
 @pytest.fixture(autouse=True)
 def closed():
+    plt.close("all")  # those of docstrings' examples in the same process
     yield
     plt.close("all")
 
