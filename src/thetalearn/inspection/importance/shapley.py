@@ -101,7 +101,8 @@ def shapley_values(
         single precision where a trial on the background changes no value by more than 2e-6 of
         their standard deviation, else double precision; closed forms always have that.
     memory_budget : int, default=2**28
-        Bytes that the computation may take, besides the data and the results.
+        Bytes that the computation may take, besides the data, the results, and the tables of an
+        enumeration, which are 8 P 2^P bytes for P players.
 
     Returns
     -------
@@ -216,7 +217,8 @@ class ShapleyExplainer:
         single precision where a trial on the background changes no value by more than 2e-6 of
         their standard deviation, else double precision; closed forms always have that.
     memory_budget : int, default=2**28
-        Bytes that the computation may take, besides the data and the results.
+        Bytes that the computation may take, besides the data, the results, and the tables of an
+        enumeration, which are 8 P 2^P bytes for P players.
 
     Attributes
     ----------
