@@ -93,14 +93,14 @@ class Race:
         return min(ways, key=lambda way: median(self.seconds[way]))
 
 
-def race(ways: dict[str, Callable[[], Any]], options: Options) -> Race:
+def race(ways: dict[str, Callable[[], Any]], chosen: Options) -> Race:
     """Run all ways once to warm up, then in turns."""
     results = {name: way() for name, way in ways.items()}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     disturbance = []
-    for turn in range(options.rounds):
+    for turn in range(chosen.rounds):
         for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
-            taken, share = undisturbed(lambda way=ways[name]: _seconds(way), options.patience)
+            taken, share = undisturbed(lambda way=ways[name]: _seconds(way), chosen.patience)
             seconds[name].append(taken)
             disturbance.append(share)
     return Race(seconds, results, disturbance)

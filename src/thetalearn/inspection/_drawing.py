@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 __all__ = ["check_option", "checked_axes", "require_matplotlib"]
@@ -10,7 +11,7 @@ __all__ = ["check_option", "checked_axes", "require_matplotlib"]
 def require_matplotlib(caller: str) -> None:
     """Say how to get matplotlib where it is missing."""
     try:
-        import matplotlib  # noqa: F401
+        import_module("matplotlib")
     except ImportError as error:
         raise ImportError(
             f"{caller} requires matplotlib: pip install 'thetalearn[plot]'"

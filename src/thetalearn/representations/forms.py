@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -43,10 +43,17 @@ Column = Callable[[Tensor], Tensor]
 class Form(ABC):
     """A function of d columns, with m outputs."""
 
-    n_columns: int
     n_outputs: int
-    #: Precision in which it is evaluated.
-    dtype: torch.dtype
+
+    @property
+    @abstractmethod
+    def n_columns(self) -> int:
+        """Number of columns."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Precision in which it is evaluated."""
 
     @property
     @abstractmethod
@@ -61,9 +68,17 @@ class Form(ABC):
 class ColumnSums(ABC):
     """Vectors :math:`u_j(x_j)` of one column each, of width H, which are added."""
 
-    n_columns: int
     width: int
-    dtype: torch.dtype
+
+    @property
+    @abstractmethod
+    def n_columns(self) -> int:
+        """Number of columns."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Precision in which they are evaluated."""
 
     @abstractmethod
     def __call__(self, x: Tensor, columns: Sequence[int]) -> Tensor:
@@ -109,12 +124,12 @@ class SumForm(Form):
     head: Link | None = None
 
     @property
-    def n_columns(self) -> int:  # type: ignore[override]
+    def n_columns(self) -> int:
         """Number of columns."""
         return self.sums.n_columns
 
     @property
-    def dtype(self) -> torch.dtype:  # type: ignore[override]
+    def dtype(self) -> torch.dtype:
         """Precision in which it is evaluated."""
         return self.sums.dtype
 
@@ -172,18 +187,17 @@ class ProductForm(Form):
     factors: Sequence[Column]
     indices: np.ndarray
     coef: Tensor
+    n_outputs: int = field(init=False)
 
     dtype = torch.float64
 
-    @property
-    def n_columns(self) -> int:  # type: ignore[override]
-        """Number of columns."""
-        return len(self.factors)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_outputs", self.coef.shape[1])
 
     @property
-    def n_outputs(self) -> int:  # type: ignore[override]
-        """Number of outputs."""
-        return self.coef.shape[1]
+    def n_columns(self) -> int:
+        """Number of columns."""
+        return len(self.factors)
 
     @property
     def device(self) -> torch.device:
@@ -220,19 +234,19 @@ class Linear(ColumnSums):
 
     weights: Tensor
     carried: bool = False
+    width: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        width = self.weights.shape[1] + self.carried * self.n_columns
+        object.__setattr__(self, "width", width)
 
     @property
-    def n_columns(self) -> int:  # type: ignore[override]
+    def n_columns(self) -> int:
         """Number of columns."""
         return self.weights.shape[0]
 
     @property
-    def width(self) -> int:  # type: ignore[override]
-        """Number of sums."""
-        return self.weights.shape[1] + self.carried * self.n_columns
-
-    @property
-    def dtype(self) -> torch.dtype:  # type: ignore[override]
+    def dtype(self) -> torch.dtype:
         """Precision of the weights."""
         return self.weights.dtype
 
@@ -265,7 +279,7 @@ class Functions(ColumnSums):
     dtype = torch.float64
 
     @property
-    def n_columns(self) -> int:  # type: ignore[override]
+    def n_columns(self) -> int:
         """Number of columns."""
         return len(self.functions)
 
@@ -283,18 +297,17 @@ class Distances(ColumnSums):
 
     points: Tensor
     power: int = 2
+    width: int = field(init=False)
 
     dtype = torch.float64
 
-    @property
-    def n_columns(self) -> int:  # type: ignore[override]
-        """Number of columns."""
-        return self.points.shape[1]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "width", len(self.points))
 
     @property
-    def width(self) -> int:  # type: ignore[override]
-        """Number of points."""
-        return self.points.shape[0]
+    def n_columns(self) -> int:
+        """Number of columns."""
+        return self.points.shape[1]
 
     def __call__(self, x: Tensor, columns: Sequence[int]) -> Tensor:
         """Sum over the given columns."""
@@ -311,19 +324,18 @@ class Scaled(ColumnSums):
 
     sums: ColumnSums
     factors: Tensor
+    width: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "width", self.sums.width)
 
     @property
-    def n_columns(self) -> int:  # type: ignore[override]
+    def n_columns(self) -> int:
         """Number of columns."""
         return self.sums.n_columns
 
     @property
-    def width(self) -> int:  # type: ignore[override]
-        """Number of sums."""
-        return self.sums.width
-
-    @property
-    def dtype(self) -> torch.dtype:  # type: ignore[override]
+    def dtype(self) -> torch.dtype:
         """Precision of the sums."""
         return self.sums.dtype
 

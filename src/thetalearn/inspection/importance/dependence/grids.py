@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -192,7 +192,7 @@ def _given(
         j = _position(names, feature, "custom_values")
         if j not in columns:
             continue
-        listed = values if isinstance(values, np.ndarray) else list(values)  # type: ignore[arg-type]
+        listed = values if isinstance(values, np.ndarray) else list(cast("Sequence[Any]", values))
         dtype = object if any(isinstance(value, str) for value in listed) else None
         axis = np.asarray(listed, dtype=dtype)
         if axis.ndim != 1 or not len(axis):
