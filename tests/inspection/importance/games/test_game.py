@@ -191,7 +191,7 @@ def test_contributions_sum_to_the_differences_of_the_ends(name):
     game, rows = game_of(fitted(name), GROUPS["columns"])
     picks, orders = some_orders(4)
     found = game.marginal_contributions(rows, picks, orders)
-    ends = game.predictions(rows) - game._background_values[picks].mean(0)
+    ends = game.predictions(rows) - game.background_values[picks].mean(0)
     np.testing.assert_allclose(found.sum(1), ends, rtol=0, atol=1e-12)
 
 

@@ -80,12 +80,13 @@ class OrderGame(Game):
 
     #: Weights of the background rows (B,), which sum to one.
     weights: Tensor
-    _background_values: Tensor
+    #: Predictions of the background rows (B, m).
+    background_values: Tensor
 
     @property
     def base_values(self) -> Tensor:
         """Mean prediction of the background (m,): the value of no player."""
-        return self.weights @ self._background_values
+        return self.weights @ self.background_values
 
     @abstractmethod
     def marginal_contributions(self, x: Any, picks: np.ndarray, orders: np.ndarray) -> Tensor:
@@ -131,7 +132,7 @@ class SumGame(OrderGame):
         self.background = background.to(form.constant)
         self.precision = head_precision(form, self.background, dtype)
         self.weights = normalized(weights, self.n_background).to(form.constant.device)
-        self._background_values = self.predictions(self.background)
+        self.background_values = self.predictions(self.background)
         self.n_threads = torch.get_num_threads() if self.background.device.type == "cpu" else 1
         self.head = torch.clone if form.head is None else form.head
 
@@ -207,7 +208,7 @@ class SumGame(OrderGame):
             for part in pieces(len(picks), self._rows_within(row_bytes)):
                 chosen = torch.from_numpy(picks[part]).to(x.device)
                 theirs = self._parts(self.background[chosen]).to(self.precision)
-                ends = self._background_values[chosen]
+                ends = self.background_values[chosen]
                 some = torch.from_numpy(ways[:, part]).to(x.device)
                 n_rows = min(
                     max(TILE // (row_bytes * len(chosen)), 1),
@@ -289,7 +290,7 @@ class OpaqueGame(OrderGame):
         self.weights = normalized(weights, self.n_background)
         values = self.predictions(background)
         self.n_outputs = values.shape[1]
-        self._background_values = values
+        self.background_values = values
 
     def predictions(self, x: Any) -> Tensor:
         """Predictions (N, m)."""
@@ -327,7 +328,7 @@ class OpaqueGame(OrderGame):
         n_rows = max(self.memory_budget // (32 * n_ways * (p + 1) * self.n_outputs), 1)
         for part in pieces(len(ways), n_ways):
             theirs = taken(self.background, rows[part])
-            ends = self._background_values[torch.from_numpy(rows[part])]
+            ends = self.background_values[torch.from_numpy(rows[part])]
             for block in pieces(n, n_rows):
                 own = taken(x, np.arange(block.start, block.stop))
                 total[block] += self._walk(own, theirs, ends, ways[part])

@@ -12,6 +12,7 @@ from torch import Tensor
 from ....representations.forms import ProductForm, SumForm
 from ....rows import as_tensor
 from ..model.model import Model
+from ..model.players import owned
 from .closed import MAX_EXPANSIONS, AdditiveGame, ProductGame, n_expansions
 from .game import BUDGET, Game, OpaqueGame, SumGame
 
@@ -83,10 +84,7 @@ def encoded_columns(
     model: Model, players: Sequence[np.ndarray], n_columns: int
 ) -> list[np.ndarray]:
     """Encoded columns of each player; those that nobody owns, being constant, go to the first."""
-    columns = [
-        np.concatenate([np.empty(0, dtype=int), *(model.owners[j] for j in own)]).astype(int)
-        for own in players
-    ]
+    columns = owned(players, model.owners)
     nobodys = np.setdiff1d(np.arange(n_columns), np.concatenate(columns))
     columns[0] = np.concatenate([columns[0], nobodys])
     return columns

@@ -54,8 +54,13 @@ class Players:
         list of ndarray of int
             The encoded columns of all input columns of a player.
         """
-        nothing = np.empty(0, dtype=np.int64)
-        return [np.concatenate([nothing, *(owners[j] for j in own)]) for own in self.columns]
+        return owned(self.columns, owners)
+
+
+def owned(columns: Sequence[np.ndarray], owners: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The encoded columns of all input columns of each player."""
+    nothing = np.empty(0, dtype=np.int64)
+    return [np.concatenate([nothing, *(owners[j] for j in own)]) for own in columns]
 
 
 def resolve_players(

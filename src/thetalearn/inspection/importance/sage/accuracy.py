@@ -171,15 +171,15 @@ def accuracy_shapley_values(
     task = _Task(game, rows, class_codes(labels, classes), weight, memory_budget)
     p = game.n_players
     if method == "auto":
-        work = 2.0**p * len(table) ** 2
-        listed = p == 1 or (p <= min(max_players_exact, LISTABLE) and work <= MAX_WORK)
+        few = p <= min(max_players_exact, LISTABLE)
+        listed = p == 1 or (few and 2**p * len(table) ** 2 <= MAX_WORK)
         method = "exact" if listed else "sampling"
     if method == "exact" and p > LISTABLE:
         raise ValueError(
             f'method="exact" lists 2^{p} coalitions, more than 2^{LISTABLE}: choose '
             'method="sampling", or put columns into groups'
         )
-    if not game._background_values.any():
+    if not game.background_values.any():
         _refuse_strangers(model, rows, classes)
     base, full = (float(task.shares @ each) for each in task.ends())
     worth = None

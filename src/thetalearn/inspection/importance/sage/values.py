@@ -334,7 +334,7 @@ def thinned(game: Game, n_background: int, rng: np.random.RandomState) -> Game:
     fewer = copy(game)
     fewer.background = taken(game.background, drawn)
     fewer.weights, fewer.n_background = weights / weights.sum(), n_background
-    fewer._background_values = game._background_values[drawn]
+    fewer.background_values = game.background_values[drawn]
     return fewer
 
 
