@@ -59,6 +59,25 @@ if TYPE_CHECKING:
     from thetalearn.inspection.importance.shapley import ShapleyExplainer as ShapleyExplainer
     from thetalearn.inspection.importance.shapley import shapley_values as shapley_values
     from thetalearn.inspection.training import TrainingDisplay as TrainingDisplay
+    from thetalearn.model_selection.functions import (
+        fused_cross_val_predict as fused_cross_val_predict,
+    )
+    from thetalearn.model_selection.functions import fused_cross_val_score as fused_cross_val_score
+    from thetalearn.model_selection.functions import fused_cross_validate as fused_cross_validate
+    from thetalearn.model_selection.functions import fused_learning_curve as fused_learning_curve
+    from thetalearn.model_selection.functions import (
+        fused_validation_curve as fused_validation_curve,
+    )
+    from thetalearn.model_selection.searches import FusedGridSearchCV as FusedGridSearchCV
+    from thetalearn.model_selection.searches import (
+        FusedHalvingGridSearchCV as FusedHalvingGridSearchCV,
+    )
+    from thetalearn.model_selection.searches import (
+        FusedHalvingRandomSearchCV as FusedHalvingRandomSearchCV,
+    )
+    from thetalearn.model_selection.searches import (
+        FusedRandomizedSearchCV as FusedRandomizedSearchCV,
+    )
     from thetalearn.plugins import all_estimators as all_estimators
     from thetalearn.plugins import get_estimator as get_estimator
     from thetalearn.plugins import list_estimators as list_estimators
@@ -73,6 +92,10 @@ _MODULE_OF = {
     "ChebyshevRegressor": "thetalearn.estimators.basis",
     "EulerApproximator": "thetalearn.estimators.euler",
     "FunctionalEquation": "thetalearn.estimators.euler",
+    "FusedGridSearchCV": "thetalearn.model_selection.searches",
+    "FusedHalvingGridSearchCV": "thetalearn.model_selection.searches",
+    "FusedHalvingRandomSearchCV": "thetalearn.model_selection.searches",
+    "FusedRandomizedSearchCV": "thetalearn.model_selection.searches",
     "ImpulseResponseDisplay": "thetalearn.inspection.dynamics",
     "KernelRidgeRegressor": "thetalearn.estimators.kernel",
     "LinearRegressor": "thetalearn.estimators.linear",
@@ -100,6 +123,11 @@ _MODULE_OF = {
     "ValueDisplay": "thetalearn.inspection.dynamics",
     "accuracy_shapley_values": "thetalearn.inspection.importance.sage.accuracy",
     "all_estimators": "thetalearn.plugins",
+    "fused_cross_val_predict": "thetalearn.model_selection.functions",
+    "fused_cross_val_score": "thetalearn.model_selection.functions",
+    "fused_cross_validate": "thetalearn.model_selection.functions",
+    "fused_learning_curve": "thetalearn.model_selection.functions",
+    "fused_validation_curve": "thetalearn.model_selection.functions",
     "get_estimator": "thetalearn.plugins",
     "list_estimators": "thetalearn.plugins",
     "partial_dependence": "thetalearn.inspection.importance.dependence.partial",

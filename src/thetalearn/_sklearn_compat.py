@@ -8,6 +8,13 @@ from typing import Any, NamedTuple
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.metrics._scorer import _MultimetricScorer, _PassthroughScorer, _Scorer
+from sklearn.model_selection._search_successive_halving import (
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+)
+from sklearn.model_selection._validation import _fit_and_predict as fit_and_predict
+from sklearn.model_selection._validation import _fit_and_score as fit_and_score
+from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
     Hidden,
     Interval,
@@ -17,6 +24,7 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import (
     _check_feature_names_in,
+    _check_method_params,
     _check_n_features,
     _check_sample_weight,
     validate_data,
@@ -36,6 +44,8 @@ except ImportError:
 __all__ = [
     "HAS_CALLBACKS",
     "CallbackSupportMixin",
+    "HalvingGridSearchCV",
+    "HalvingRandomSearchCV",
     "Hidden",
     "Interval",
     "InvalidParameterError",
@@ -44,12 +54,16 @@ __all__ = [
     "ScorerParts",
     "StrOptions",
     "_check_feature_names_in",
+    "_check_method_params",
     "_check_n_features",
     "_check_sample_weight",
+    "fit_and_predict",
+    "fit_and_score",
     "fit_context",
     "fit_hooks",
     "is_score_method",
     "named_scorers",
+    "safe_indexing",
     "scorer_parts",
     "validate_data",
 ]

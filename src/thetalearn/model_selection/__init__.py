@@ -1,0 +1,1 @@
+"""Searches and cross-validation that fit all candidates and folds together."""

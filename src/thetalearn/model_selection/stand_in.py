@@ -1,0 +1,184 @@
+"""What scikit-learn's own function is shown in place of X and of an estimator yet to be fitted."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..fusion import ReplicaFit
+from .tasks import n_bytes_of, n_rows_of, rows_of
+
+__all__ = ["Blocks", "Responses", "RowsOf", "fitted"]
+
+RESPONSE_METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+
+
+class Blocks:
+    """Rows of X that several candidates are scored on, each set of rows cut out once.
+
+    Parameters
+    ----------
+    X : array-like
+        The data.
+    max_bytes : int
+        Memory of the sets that are kept.
+    """
+
+    def __init__(self, X: Any, max_bytes: int) -> None:
+        self.X = X
+        self._max_bytes, self._bytes = max_bytes, 0
+        self._kept: OrderedDict[int, tuple[Any, Any, int]] = OrderedDict()
+
+    def get(self, rows: Any) -> Any:
+        """The rows; the same object for the same numbers, while there is room."""
+        key = id(rows)
+        if key in self._kept and self._kept[key][0] is rows:
+            self._kept.move_to_end(key)
+            return self._kept[key][1]
+        block = rows_of(self.X, rows)
+        size = n_bytes_of(block)
+        self._kept[key] = rows, block, size
+        self._bytes += size
+        while self._bytes > self._max_bytes and len(self._kept) > 1:
+            _, (_, _, freed) = self._kept.popitem(last=False)
+            self._bytes -= freed
+        return block
+
+
+class RowsOf:
+    """Stands for X where rows are taken: training rows are not copied for a fit that is made.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        The data.
+    train, test : array-like of int
+        The split. Any other index goes to X itself.
+    with_training_rows : bool
+        Whether the training rows will be looked at.
+    """
+
+    def __init__(self, blocks: Blocks, train: Any, test: Any, with_training_rows: bool) -> None:
+        self._blocks, self._train, self._test = blocks, train, test
+        self._with_training_rows = with_training_rows
+        self.shape = getattr(blocks.X, "shape", (len(blocks.X),))
+
+    def __len__(self) -> int:
+        return n_rows_of(self._blocks.X)
+
+    def __getitem__(self, key: Any) -> Any:
+        rows = key[0] if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis else key
+        if _same(rows, self._test):
+            return self._blocks.get(self._test)
+        if _same(rows, self._train):
+            return self._blocks.get(self._train) if self._with_training_rows else None
+        return rows_of(self._blocks.X, rows)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b or (np.shape(a) == np.shape(b) and bool(np.array_equal(a, b)))
+
+
+class Responses:
+    """What fitted estimators answer for one block of rows, computed for all of them at once.
+
+    Parameters
+    ----------
+    estimators : sequence of object
+        Fitted by the same data, of one class.
+    encode : callable
+        What precedes them in their pipelines, applied to rows.
+    """
+
+    def __init__(self, estimators: Sequence[Any], encode: Callable[[Any], Any]) -> None:
+        self._estimators, self._encode = list(estimators), encode
+        self._block: Any = None
+        self._encoded: Any = None
+        self._answers: dict[str, list[Any] | None] = {}
+
+    def get(self, k: int, method: str, X: Any) -> Any:
+        """What ``method`` of estimator k returns for X."""
+        if X is not self._block:
+            # One encoded block at a time: test rows are asked for first, then training rows.
+            self._block, self._encoded, self._answers = X, self._encode(X), {}
+        if method not in self._answers:
+            self._answers[method] = self._all(method)
+        answers = self._answers[method]
+        if answers is None:
+            # By its class, since the estimator itself may look in here.
+            return getattr(type(self._estimators[k]), method)(self._estimators[k], self._encoded)
+        return answers[k]
+
+    def _all(self, method: str) -> list[Any] | None:
+        together = getattr(type(self._estimators[0]), "predict_replicas", None)
+        if together is None or len(self._estimators) < 2:
+            return None
+        try:
+            return together(self._estimators, self._encoded, method)
+        except Exception:
+            # Whatever it was: the estimator's own method raises it where scikit-learn expects it.
+            return None
+
+
+class _Answer:
+    """A method of one estimator that looks into the answers of all."""
+
+    def __init__(self, responses: Responses, k: int, name: str) -> None:
+        self._responses, self._k, self.__name__ = responses, k, name
+
+    def __call__(self, X: Any) -> Any:
+        return self._responses.get(self._k, self.__name__, X)
+
+
+@contextmanager
+def fitted(
+    estimator: Any,
+    state: dict[str, Any],
+    fit: ReplicaFit,
+    responses: Responses | None,
+    registry: dict[Any, Any],
+    k: int = 0,
+) -> Iterator[None]:
+    """Let an estimator's ``fit`` find what has been fitted, within the block.
+
+    Parameters
+    ----------
+    estimator : object
+        The clone that scikit-learn has made, a pipeline or the last step itself.
+    state : dict
+        Attributes that fitting gives it.
+    fit : ReplicaFit
+        The fit, whose warnings are shown and whose error is raised.
+    responses : Responses or None
+        What the estimators of this block answer; None if the scorer must see the estimator alone.
+    registry : dict
+        Warnings that have been shown.
+    k : int, default=0
+        Its place in ``responses``.
+    """
+
+    def find(*data: Any, **params: Any) -> Any:
+        for caught in fit.warnings:
+            warnings.warn_explicit(
+                caught.message, caught.category, caught.filename, caught.lineno, registry=registry
+            )
+        if fit.error is not None:
+            raise fit.error
+        vars(estimator).update(state)
+        if responses is not None:
+            for name in RESPONSE_METHODS:
+                if hasattr(estimator, name):
+                    vars(estimator)[name] = _Answer(responses, k, name)
+        return estimator
+
+    vars(estimator)["fit"] = find
+    try:
+        yield
+    finally:
+        for name in ("fit", *RESPONSE_METHODS):
+            vars(estimator).pop(name, None)
