@@ -37,8 +37,7 @@ class Outer:
 
     def n_workers(self) -> int:
         """Calls that it makes at the same time."""
-        with joblib.parallel_backend(self.backend, n_jobs=self.n_jobs):
-            return joblib.effective_n_jobs(self.n_jobs)
+        return int(self.backend.effective_n_jobs(self.n_jobs))
 
 
 class CatchingBackend(ParallelBackendBase):
@@ -50,7 +49,6 @@ class CatchingBackend(ParallelBackendBase):
         ``run(calls, outer)`` gives the results in the order of the calls.
     """
 
-    default_n_jobs = 1
     supports_inner_max_num_threads = False
     supports_sharedmem = False
     uses_threads = True
@@ -60,6 +58,7 @@ class CatchingBackend(ParallelBackendBase):
         self._run = run
         self._pending: list[_Job] = []
         self._outer_backend, self._outer_n_jobs = get_active_backend()
+        self.default_n_jobs = self._outer_backend.default_n_jobs
         self._context: Any = None
         self.outer: Outer | None = None
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from ..exceptions import warn_user
-from .backend import Outer
+from .backend import Call, Outer
 from .plan import plan
 from .report import FusedReport
 from .run import FusedRun
@@ -93,7 +93,7 @@ def _handed_out(
     }
     trouble: Exception | None = None
     for _ in range(ATTEMPTS):
-        calls = [
+        calls: list[Call] = [
             (run_shard, (i, shard, (data,), budget), {}) for i, (shard, budget) in left.items()
         ]
         try:
