@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from thetalearn.inspection.importance.sage.values import sage_values as sage_values
     from thetalearn.inspection.importance.shapley import ShapleyExplainer as ShapleyExplainer
     from thetalearn.inspection.importance.shapley import shapley_values as shapley_values
+    from thetalearn.inspection.search import SearchDisplay as SearchDisplay
     from thetalearn.inspection.training import TrainingDisplay as TrainingDisplay
     from thetalearn.model_selection.functions import (
         fused_cross_val_predict as fused_cross_val_predict,
@@ -116,6 +117,7 @@ _MODULE_OF = {
     "ReLURegressor": "thetalearn.estimators.basis",
     "ResidualDisplay": "thetalearn.inspection.dynamics",
     "SageDisplay": "thetalearn.inspection.importance.displays",
+    "SearchDisplay": "thetalearn.inspection.search",
     "ShapleyDisplay": "thetalearn.inspection.importance.displays",
     "ShapleyExplainer": "thetalearn.inspection.importance.shapley",
     "SoftmaxClassifier": "thetalearn.estimators.logistic",

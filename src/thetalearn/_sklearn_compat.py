@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.metrics._scorer import _MultimetricScorer, _PassthroughScorer, _Scorer
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._search_successive_halving import (
     HalvingGridSearchCV,
     HalvingRandomSearchCV,
@@ -43,6 +44,7 @@ except ImportError:
 
 __all__ = [
     "HAS_CALLBACKS",
+    "BaseSearchCV",
     "CallbackSupportMixin",
     "HalvingGridSearchCV",
     "HalvingRandomSearchCV",

@@ -1,7 +1,7 @@
 """The demonstration: fit in a pipeline, search and explain, on real data.
 
-``thetalearn demo`` runs it. Searches are scikit-learn's own, over pipelines whose last step is an
-estimator of thetalearn; their explanations are thetalearn's. The data come with scikit-learn.
+``thetalearn demo`` runs it. Searches fit all candidates and folds together, over pipelines whose
+last step is an estimator of thetalearn. The data come with scikit-learn.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.metrics import confusion_matrix
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, train_test_split
+from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from thetalearn import (
     BSplineRegressor,
     ChebyshevRegressor,
+    FusedGridSearchCV,
     LinearRegressor,
     PermutationImportanceDisplay,
     PolynomialRegressor,
@@ -112,7 +113,7 @@ def run(output: Path) -> None:
 class Study:
     """A finished search, and the rows that it has and has not seen."""
 
-    search: GridSearchCV
+    search: FusedGridSearchCV
     X_train: Any
     X_test: Any
     y_train: Any
@@ -149,7 +150,7 @@ def search_diabetes() -> Study:
     grid = [{**part, "model__alpha": ALPHAS} for part in DIABETES_GRID.values()]
     folds = KFold(5, shuffle=True, random_state=SEED)
     X_train, X_test, y_train, y_test = parts
-    search = GridSearchCV(pipeline, grid, cv=folds).fit(X_train, y_train)
+    search = FusedGridSearchCV(pipeline, grid, cv=folds).fit(X_train, y_train)
     return Study(search, X_train, X_test, y_train, y_test)
 
 
@@ -159,7 +160,7 @@ def family_of(params: dict[str, Any]) -> str:
     return kinds[type(params["model"])]
 
 
-def split_scores(search: GridSearchCV) -> np.ndarray:
+def split_scores(search: FusedGridSearchCV) -> np.ndarray:
     """Scores of shape (candidates, folds)."""
     results = search.cv_results_
     return np.column_stack([results[f"split{k}_test_score"] for k in range(search.n_splits_)])
@@ -280,11 +281,11 @@ def search_digits() -> Study:
     )
     pipeline = Pipeline([("scale", StandardScaler()), ("model", SoftmaxClassifier())])
     folds = StratifiedKFold(5, shuffle=True, random_state=SEED)
-    search = GridSearchCV(pipeline, DIGITS_GRID, cv=folds, return_train_score=True)
+    search = FusedGridSearchCV(pipeline, DIGITS_GRID, cv=folds, return_train_score=True)
     return Study(search.fit(X_train, y_train), X_train, X_test, y_train, y_test)
 
 
-def print_penalties(search: GridSearchCV) -> None:
+def print_penalties(search: FusedGridSearchCV) -> None:
     """Print the accuracy by penalty."""
     scores = split_scores(search)
     rows = [
@@ -364,7 +365,7 @@ def draw_diabetes_search(figure: Figure, study: Study) -> None:
     axes[0].set_ylim(0.36, 0.68)
 
 
-def candidates_by_size(search: GridSearchCV, family: str) -> dict[str, list[int]]:
+def candidates_by_size(search: FusedGridSearchCV, family: str) -> dict[str, list[int]]:
     """The candidates of a family, those that differ in the penalty alone together."""
     groups: dict[str, list[int]] = {}
     for k, params in enumerate(search.cv_results_["params"]):
@@ -374,7 +375,7 @@ def candidates_by_size(search: GridSearchCV, family: str) -> dict[str, list[int]
     return groups
 
 
-def mark_best(axes: Sequence[Axes], search: GridSearchCV, scores: np.ndarray) -> None:
+def mark_best(axes: Sequence[Axes], search: FusedGridSearchCV, scores: np.ndarray) -> None:
     """Circle the chosen candidate, with a bar of one standard error."""
     best = search.best_index_
     ax = axes[list(DIABETES_GRID).index(family_of(search.best_params_))]

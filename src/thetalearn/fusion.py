@@ -1,22 +1,22 @@
 """How an estimator says that many fits of it can be made at once: the protocol of fused searches.
 
-A search fits one estimator many times, with different parameters and on different rows. An estimator
-of any package takes part by three methods.
+A search fits one estimator many times, with different parameters and on different rows. An
+estimator of any package takes part by three methods.
 
 ``replica_parameters(self)``
-    The names of the parameters in which fits made together may differ, such as penalties, rates and
-    seeds. All others (shapes, activations, losses) open a new *bucket*. Raises `NotFusable` with the
-    reason if the parameters as they stand allow no common fit.
+    The names of the parameters in which fits made together may differ, such as penalties, rates
+    and seeds. All others (shapes, activations, losses) open a new *bucket*. Raises `NotFusable`
+    with the reason if the parameters as they stand allow no common fit.
 
 ``fit_replicas(cls, fits, sources, *, memory_budget)``
     A class method: fits the estimators of a bucket, each in place, to its rows of its source, and
-    yields lists of those that are done. Each must end as ``fit`` on those rows alone would leave it.
-    What goes wrong in one fit is noted there (`ReplicaFit.recording`). If the method itself raises,
-    whatever it has not yielded is fitted one by one, and the report of the search says why.
+    yields lists of those that are done. Each must end as ``fit`` on those rows alone would leave
+    it. What goes wrong in one fit is noted there (`ReplicaFit.recording`). If the method itself
+    raises, whatever it has not yielded is fitted one by one, and the report of the search says why.
 
 ``predict_replicas(cls, estimators, X, method)``
-    Optional, a class method: what ``method`` of each of these fitted estimators returns for X, as a
-    list in their order, at a lower price than one after the other; None if it knows no such way.
+    Optional, a class method: what ``method`` of each of these fitted estimators returns for X, as
+    a list in their order, at a lower price than one after the other; None if it knows no such way.
 """
 
 from __future__ import annotations

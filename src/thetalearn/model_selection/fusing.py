@@ -56,7 +56,7 @@ class _Session:
         tasks = [Task.of(number, call) for number, call in enumerate(calls)]
         known = [task for task in tasks if task is not None]
         self.report.n_fits += len(known)
-        progress = SearchProgress(len(calls), shown=self.shown)
+        progress = SearchProgress(len(calls), shown=self.shown, metric=self.metric)
 
         def note(task: Task | None, result: Any) -> None:
             if self.shown:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from ..fusion import NotFusable, ReplicaFit
 from .fingerprint import fingerprint
@@ -73,6 +74,9 @@ def plan(tasks: Iterable[Task], report: FusedReport, at_least: int = 2) -> list[
 
 
 def _member(task: Task, split: int, rows: np.ndarray) -> Member:
+    if type(task.estimator) is not Pipeline:
+        # Before its parameters are set: scikit-learn will set them, which an estimator may count.
+        require_protocol(type(task.estimator))
     try:
         task.set_parameters()
     except Exception as error:
@@ -83,8 +87,7 @@ def _member(task: Task, split: int, rows: np.ndarray) -> Member:
         raise NotFusable(obstacle)
     parts = split_estimator(task.estimator)
     last, kind = parts.last, type(parts.last)
-    if not hasattr(kind, "fit_replicas"):
-        raise NotFusable(f"{kind.__name__} has no method fit_replicas")
+    require_protocol(kind)
     if getattr(last, "_skl_callbacks", None):
         raise NotFusable("callbacks follow every single fit")
     prefix_params, own_params = parts.routed(task.fit_params())
@@ -97,6 +100,12 @@ def _member(task: Task, split: int, rows: np.ndarray) -> Member:
     fit = ReplicaFit(last, 0, rows, weight)
     bucket = parts.key, kind, fixed, weight is None
     return Member(task, parts, fit, split, bucket, prefix_params)
+
+
+def require_protocol(kind: type) -> None:
+    """Raise where a class takes no part in fused fits."""
+    if not hasattr(kind, "fit_replicas"):
+        raise NotFusable(f"{kind.__name__} has no method fit_replicas")
 
 
 def varied(members: list[Member]) -> tuple[str, ...]:

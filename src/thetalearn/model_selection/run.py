@@ -183,7 +183,9 @@ class FusedRun:
             before = vars(task.estimator).copy()
             place = places.get(id(member), 0)
             try:
-                with fitted(task.estimator, state, member.fit, shared, self._shown, place):
+                with fitted(
+                    task.estimator, member.parts.last, state, member.fit, shared, self._shown, place
+                ):
                     result = task.call(rows)
             except Exception as error:
                 self.failures[task.number] = error

@@ -6,9 +6,11 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn import get_config
 
 from ..fusion import ReplicaFit
 from .tasks import n_bytes_of, n_rows_of, rows_of
@@ -66,7 +68,7 @@ class RowsOf:
     def __init__(self, blocks: Blocks, train: Any, test: Any, with_training_rows: bool) -> None:
         self._blocks, self._train, self._test = blocks, train, test
         self._with_training_rows = with_training_rows
-        self.shape = getattr(blocks.X, "shape", (len(blocks.X),))
+        self.shape = blocks.X.shape if hasattr(blocks.X, "shape") else (len(blocks.X),)
 
     def __len__(self) -> int:
         return n_rows_of(self._blocks.X)
@@ -85,59 +87,92 @@ def _same(a: Any, b: Any) -> bool:
 
 
 class Responses:
-    """What fitted estimators answer for one block of rows, computed for all of them at once.
+    """What fitted estimators answer for blocks of rows, computed for all of them at once.
 
     Parameters
     ----------
     estimators : sequence of object
-        Fitted by the same data, of one class.
+        Fitted to the same rows, of one class: the last steps where there are pipelines.
     encode : callable
         What precedes them in their pipelines, applied to rows.
     """
 
+    #: Test rows and training rows take turns.
+    MAX_BLOCKS = 2
+
     def __init__(self, estimators: Sequence[Any], encode: Callable[[Any], Any]) -> None:
         self._estimators, self._encode = list(estimators), encode
-        self._block: Any = None
-        self._encoded: Any = None
-        self._answers: dict[str, list[Any] | None] = {}
+        self._blocks: list[_Block] = []
 
-    def get(self, k: int, method: str, X: Any) -> Any:
-        """What ``method`` of estimator k returns for X."""
-        if X is not self._block:
-            # One encoded block at a time: test rows are asked for first, then training rows.
-            self._block, self._encoded, self._answers = X, self._encode(X), {}
-        if method not in self._answers:
-            self._answers[method] = self._all(method)
-        answers = self._answers[method]
-        if answers is None:
-            # By its class, since the estimator itself may look in here.
-            return getattr(type(self._estimators[k]), method)(self._estimators[k], self._encoded)
-        return answers[k]
+    def encoded(self, X: Any) -> Any:
+        """Rows as the estimators take them."""
+        return self._block(X).encoded
 
-    def _all(self, method: str) -> list[Any] | None:
+    def of_rows(self, k: int, method: str, X: Any) -> Any:
+        """What a pipeline with estimator k answers."""
+        return self._answer(k, method, self._block(X))
+
+    def of_encoded_rows(self, k: int, method: str, X: Any) -> Any:
+        """What estimator k answers."""
+        for block in self._blocks:
+            if block.encoded is X:
+                return self._answer(k, method, block)
+        return self._alone(k, method, X)
+
+    def _block(self, X: Any) -> _Block:
+        for block in self._blocks:
+            if block.rows is X:
+                return block
+        block = _Block(X, self._encode(X), {})
+        self._blocks = [*self._blocks[1 - self.MAX_BLOCKS :], block]
+        return block
+
+    def _answer(self, k: int, method: str, block: _Block) -> Any:
+        if method not in block.answers:
+            # None while they are made: estimators asked one by one must not look in here.
+            block.answers[method] = None
+            block.answers[method] = self._all(method, block.encoded)
+        answers = block.answers[method]
+        return self._alone(k, method, block.encoded) if answers is None else answers[k]
+
+    def _alone(self, k: int, method: str, X: Any) -> Any:
+        # By its class, since the estimator itself may look in here.
+        return getattr(type(self._estimators[k]), method)(self._estimators[k], X)
+
+    def _all(self, method: str, X: Any) -> list[Any] | None:
         together = getattr(type(self._estimators[0]), "predict_replicas", None)
         if together is None or len(self._estimators) < 2:
             return None
         try:
-            return together(self._estimators, self._encoded, method)
+            return together(self._estimators, X, method)
         except Exception:
             # Whatever it was: the estimator's own method raises it where scikit-learn expects it.
             return None
 
 
+@dataclass
+class _Block:
+    """Rows of X, the same rows encoded, and answers for them by method."""
+
+    rows: Any
+    encoded: Any
+    answers: dict[str, list[Any] | None]
+
+
 class _Answer:
     """A method of one estimator that looks into the answers of all."""
 
-    def __init__(self, responses: Responses, k: int, name: str) -> None:
-        self._responses, self._k, self.__name__ = responses, k, name
+    def __init__(self, look: Callable[[int, str, Any], Any], k: int, name: str) -> None:
+        self._look, self._k, self.__name__ = look, k, name
 
     def __call__(self, X: Any) -> Any:
-        return self._responses.get(self._k, self.__name__, X)
+        return self._look(self._k, self.__name__, X)
 
 
 @contextmanager
 def fitted(
     estimator: Any,
+    last: Any,
     state: dict[str, Any],
     fit: ReplicaFit,
     responses: Responses | None,
@@ -149,7 +184,9 @@ def fitted(
     Parameters
     ----------
     estimator : object
-        The clone that scikit-learn has made, a pipeline or the last step itself.
+        The clone that scikit-learn has made.
+    last : object
+        Its last step, if it is a pipeline, else the same.
     state : dict
         Attributes that fitting gives it.
     fit : ReplicaFit
@@ -171,14 +208,28 @@ def fitted(
             raise fit.error
         vars(estimator).update(state)
         if responses is not None:
-            for name in RESPONSE_METHODS:
-                if hasattr(estimator, name):
-                    vars(estimator)[name] = _Answer(responses, k, name)
+            answer(last, responses.of_encoded_rows if last is not estimator else responses.of_rows)
+            if last is not estimator:
+                answer(estimator, responses.of_rows)
+                vars(estimator)["score"] = score
         return estimator
+
+    def answer(target: Any, look: Callable[[int, str, Any], Any]) -> None:
+        for name in RESPONSE_METHODS:
+            if hasattr(target, name):
+                vars(target)[name] = _Answer(look, k, name)
+
+    def score(X: Any, y: Any = None, sample_weight: Any = None, **params: Any) -> Any:
+        assert responses is not None
+        if params or get_config()["enable_metadata_routing"]:
+            return type(estimator).score(estimator, X, y, sample_weight, **params)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return last.score(responses.encoded(X), y, **weights)
 
     vars(estimator)["fit"] = find
     try:
         yield
     finally:
-        for name in ("fit", *RESPONSE_METHODS):
-            vars(estimator).pop(name, None)
+        for target in (estimator, last):
+            for name in ("fit", "score", *RESPONSE_METHODS):
+                vars(target).pop(name, None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import scipy.sparse as sp
@@ -553,18 +553,28 @@ def _difference_matrix(spline: BSpline, order: int) -> sp.csr_array:
             f"penalty_order={order} is too high for splines of degree {spline.degree}: choose at "
             f"most {spline.degree + 1}"
         )
-    knots, unit = spline.knots, spline.interval.width / spline.n_cells
-    rows, known = sp.csr_array(sp.eye_array(spline.n_terms)), np.ones(spline.n_terms, dtype=bool)
-    for degree in range(spline.degree, spline.degree - order, -1):
-        reach = max(degree, 1)
+    width = spline.interval.width
+    return _differences(spline.knots.tobytes(), spline.degree, width, spline.n_cells, order)
+
+
+@lru_cache(maxsize=64)
+def _differences(
+    knots_bytes: bytes, degree: int, width: float, n_cells: int, order: int
+) -> sp.csr_array:
+    """The matrix for given knots, which the fits of a search ask for again and again."""
+    knots, n_terms = np.frombuffer(knots_bytes), len(knots_bytes) // 8 - degree - 1
+    unit = width / n_cells
+    rows, known = sp.csr_array(sp.eye_array(n_terms)), np.ones(n_terms, dtype=bool)
+    for power in range(degree, degree - order, -1):
+        reach = max(power, 1)
         # Below degree one there is a piece for each cell, and the distance is that of the centres.
         span = (
             knots[reach + 1 :] - knots[: -reach - 1]
-            if degree == 0
-            else (knots[degree + 1 : -1] - knots[1 : -degree - 1])
+            if power == 0
+            else (knots[power + 1 : -1] - knots[1 : -power - 1])
         )
-        span = span / (2 if degree == 0 else degree)
-        known = known[1:] & known[:-1] & (span > 1e-12 * spline.interval.width)
+        span = span / (2 if power == 0 else power)
+        known = known[1:] & known[:-1] & (span > 1e-12 * width)
         scale = np.divide(unit, span, out=np.zeros_like(span), where=known)
         rows = sp.diags_array(scale) @ (rows[1:] - rows[:-1])
         knots = knots[1:-1]
