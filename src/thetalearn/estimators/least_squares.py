@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from numbers import Real
 from typing import Any, Self
@@ -17,6 +17,7 @@ from torch import Tensor
 from .._sklearn_compat import Interval, fit_context
 from ..base import ThetaRegressor
 from ..exceptions import RankWarning, warn_user
+from ..fusion import ReplicaFit, Source
 from ..monitor import FitMonitor
 from ..representations.bases import Basis, LocalBasis, TensorBSpline
 from ..representations.bases.basis import Order, multi_order, same_value
@@ -29,6 +30,7 @@ from ..solvers.least_squares import (
     Solution,
 )
 from ..threads import threads_for
+from .blockwise import absorb_blocks, is_dask, predict_blocks
 
 __all__ = ["LeastSquaresRegressor"]
 
@@ -75,6 +77,66 @@ class LeastSquaresRegressor(ThetaRegressor):
     def _has_constant(self) -> bool:
         """Whether function 0 is the constant 1."""
         return not isinstance(self.basis_, TensorBSpline)
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the model; a Dask array or DataFrame block by block, equal to a fit in memory.
+
+        Of Dask collections each block is reduced to its triangular factor where it lies; only
+        factors travel, and are merged in a tree. The blocks are read once, or twice if the basis
+        takes the range or the variance of all rows from the data. Quantiles it cannot take: with
+        ``placement="quantile"`` give the knots or shifts themselves.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dask Array or DataFrame of shape (n_samples, n_features)
+            Inputs, finite.
+        y : array-like, torch.Tensor or Dask collection of shape (n_samples,) or \
+                (n_samples, n_targets)
+            Targets, finite; beside a Dask X in the order of its rows.
+        sample_weight : array-like or Dask collection of shape (n_samples,), default=None
+            Nonnegative weights of the rows; an integer weight equals repeating the row.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If an input is empty, not finite, or of the wrong shape; if blocks of X and y whose
+            lengths are not known do not match; if the basis needs quantiles of a Dask X.
+        """
+        if is_dask(X):
+            return self._fit_blocks(X, y, sample_weight)
+        return super().fit(X, y, sample_weight)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def _fit_blocks(self, X: Any, y: Any, sample_weight: Any) -> Self:
+        with self._all_or_nothing():
+            absorb_blocks(self, X, y, sample_weight)
+            with self._monitored(X, y, sample_weight, self._max_iterations()) as monitor:
+                self._solve(monitor)
+        return self
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array-like, torch.Tensor, dask Array or DataFrame of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Predictions; for a tensor, a tensor on the same device; for a Dask collection, a Dask
+            array that is computed block by block when asked for.
+        """
+        if is_dask(X):
+            check_is_fitted(self)
+            return predict_blocks(self, X)
+        return super().predict(X)
 
     def _fit_rows(self, X: Tensor, y: Tensor, weight: Tensor | None, monitor: FitMonitor) -> None:
         self._start(X, weight, streaming=False)
@@ -196,8 +258,12 @@ class LeastSquaresRegressor(ThetaRegressor):
     def _start(self, X: Tensor, weight: Tensor | None, *, streaming: bool) -> None:
         """Begin with no rows, on a basis that suits those to come first."""
         self._streaming = streaming
+        self._start_on(self._make_basis(X, weight))
+
+    def _start_on(self, basis: Basis) -> None:
+        """Begin with no rows, on a basis."""
         self._started_with = self._structure()
-        self.basis_ = self._make_basis(X, weight)
+        self.basis_ = basis
         self._factor = self._new_factor()
         self.n_samples_seen_ = 0
 
@@ -238,6 +304,13 @@ class LeastSquaresRegressor(ThetaRegressor):
         if type(other) is not type(self):
             raise ValueError(f"cannot merge a {type(other).__name__} into a {type(self).__name__}")
         check_is_fitted(other)
+        with self._all_or_nothing():
+            self._take_in(other)
+            self._solve(FitMonitor())
+        return self
+
+    def _take_in(self, other: Self) -> None:
+        """Merge the factors, and leave the coefficients as they are."""
         for attribute, what in (("n_features_in_", "features"), ("_n_targets", "targets")):
             mine, theirs = getattr(self, attribute), getattr(other, attribute)
             if mine != theirs:
@@ -247,13 +320,10 @@ class LeastSquaresRegressor(ThetaRegressor):
                 f"cannot merge: fitted with columns {self._input_names()} and "
                 f"{other._input_names()}"
             )
-        with self._all_or_nothing():
-            self._factor = copy(self._factor)
-            other = self._adopt_basis(other)
-            self._factor.merge(other._factor)
-            self.n_samples_seen_ += other.n_samples_seen_
-            self._solve(FitMonitor())
-        return self
+        self._factor = copy(self._factor)
+        other = self._adopt_basis(other)
+        self._factor.merge(other._factor)
+        self.n_samples_seen_ += other.n_samples_seen_
 
     def derivative(self, X: ArrayLike, order: int | Sequence[int] = 1) -> np.ndarray:
         """Partial derivative of the fitted function.
@@ -311,6 +381,71 @@ class LeastSquaresRegressor(ThetaRegressor):
         if response_method != "predict":
             return None
         return basis_form(self.basis_, self._on_device(self._coefficients()))
+
+    def replica_parameters(self) -> frozenset[str]:
+        """Names of the parameters in which fits made together may differ.
+
+        Returns
+        -------
+        frozenset of str
+            Penalties, what their solver needs, and what happens outside the domain.
+
+        Raises
+        ------
+        NotFusable
+            If every fit would draw other random features, or callbacks follow each fit.
+        """
+        from .fused import least_squares as fused
+
+        return fused.replica_parameters(self)
+
+    @classmethod
+    def fit_replicas(
+        cls, fits: Sequence[ReplicaFit], sources: Sequence[Source], *, memory_budget: int
+    ) -> Iterator[list[ReplicaFit]]:
+        """Fit many estimators, from work that they share.
+
+        Parameters
+        ----------
+        fits : sequence of ReplicaFit
+            Estimators that differ in `replica_parameters` and rows alone, fitted in place.
+        sources : sequence of Source
+            Where their rows come from.
+        memory_budget : int
+            Bytes to hold at a time, beside the sources and what was yielded.
+
+        Yields
+        ------
+        list of ReplicaFit
+            Those of one set of rows.
+        """
+        from .fused import least_squares as fused
+
+        return fused.fit_replicas(fits, sources, memory_budget)
+
+    @classmethod
+    def predict_replicas(
+        cls, estimators: Sequence[Any], X: ArrayLike, method: str = "predict"
+    ) -> list[Any] | None:
+        """Predictions of many fitted estimators for the same rows, from one design matrix.
+
+        Parameters
+        ----------
+        estimators : sequence of estimators of this class
+            Fitted.
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            Inputs.
+        method : str, default="predict"
+            The method that is stood in for.
+
+        Returns
+        -------
+        list or None
+            What the method of each returns; None where that takes a call of each.
+        """
+        from .fused import least_squares as fused
+
+        return fused.predict_replicas(estimators, X, method)
 
     @property
     def condition_number_(self) -> float:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -115,9 +116,13 @@ class DenseFactor(LeastSquaresFactor):
     def merge(self, other: LeastSquaresFactor) -> None:
         """Take in the rows that another factor has seen."""
         assert isinstance(other, DenseFactor)
-        self._absorb(other.triangle.T)
-        self.n_rows += other.n_rows
-        self.weight_sum += other.weight_sum
+        self.merge_all([other])
+
+    def merge_all(self, others: Sequence[DenseFactor]) -> None:
+        """Take in the rows that several factors have seen, by one factorisation."""
+        self._absorb(torch.cat([other.triangle for other in others]).T)
+        self.n_rows += sum(other.n_rows for other in others)
+        self.weight_sum += sum(other.weight_sum for other in others)
 
     def change_terms(self, combine: Tensor) -> None:
         """Replace the design A by A @ combine."""

@@ -1,0 +1,1 @@
+"""Many fits at once, one file for each family of estimators."""

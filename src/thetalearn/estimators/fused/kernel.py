@@ -1,0 +1,403 @@
+"""Kernel ridge regressions that are fitted together: one kernel matrix, and what it shares.
+
+Many penalties on the same rows share one tridiagonal form of the kernel matrix. Many sets of rows
+that each lack a few rows of the same data share one inverse, from which block elimination takes
+these few rows out again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.linalg import lapack
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from ...fusion import NotFusable, ReplicaFit, Source
+from ...rows import n_numbers
+from ...solvers.shifted import alternating, inverse_norms, solve_shifted
+from ...threads import threads_for
+from ..kernel import KernelRidgeRegressor, called_on_arrays, kernel_sums, solve_definite
+from .row_sets import (
+    RowSet,
+    check_alone,
+    check_dense,
+    fit_alone,
+    row_groups,
+    rows_without_remark,
+    sound_fits,
+    validated_rows,
+)
+
+__all__ = ["fit_kernel_ridge", "kernel_ridge_parameters", "predict_kernel_ridge"]
+
+#: Penalties from which on a tridiagonal form costs less than a Cholesky factor for each.
+MANY_PENALTIES = 5
+
+#: Sets from which on an inverse costs less than a Cholesky factor for each, and the share of all
+#: rows that each may lack.
+MANY_SETS, FEW_ROWS = 16, 0.1
+
+#: Matrices with a condition number beyond this are left to ``fit``: what rounding makes of them
+#: shows in the tenth digit of a score.
+DOUBTFUL = 1e8
+
+#: Square matrices that are held at once: of one set of rows, and of all to leave few out.
+MATRICES, INVERSES = 4, 8
+
+#: Numbers in the solutions of sets that are found at once.
+SOLUTIONS = 2**23
+
+
+@dataclass(eq=False)
+class KernelSet(RowSet):
+    """A set of rows with its kernel; ``key`` is None for a kernel that is not ours."""
+
+    kernel: Any
+    key: Any
+
+
+def kernel_ridge_parameters(estimator: KernelRidgeRegressor) -> frozenset[str]:
+    """Parameters in which fits made together may differ."""
+    check_alone(estimator)
+    if isinstance(estimator.kernel, str) and estimator.kernel == "precomputed":
+        raise NotFusable('kernel="precomputed": the rows are those of a matrix that each fit has')
+    return frozenset({"alpha"})
+
+
+def fit_kernel_ridge(
+    fits: Sequence[ReplicaFit], sources: Sequence[Source], memory_budget: int
+) -> Iterator[list[ReplicaFit]]:
+    """Fit each to its rows of its source."""
+    for number, source in enumerate(sources):
+        sound, failed = sound_fits([fit for fit in fits if fit.source == number])
+        if failed:
+            yield failed
+        if sound:
+            yield from _SourceFits(source, sound, memory_budget).run()
+
+
+class _SourceFits:
+    """Fits to rows of one source."""
+
+    def __init__(self, source: Source, fits: list[ReplicaFit], memory_budget: int) -> None:
+        self.source, self.fits, self.memory_budget = source, fits, memory_budget
+        largest = max(len(fit.rows) for fit in fits)
+        if 8 * MATRICES * largest**2 > memory_budget:
+            raise NotFusable(
+                f"the kernel matrix of {largest} rows does not fit memory_budget={memory_budget}"
+            )
+        self.probe, (self.X, self.y, _), self.attributes = validated_rows(
+            fits[0].estimator,
+            lambda probe: probe._training_rows(source.X, source.y, None, reset=True),
+        )
+        check_dense(self.X)
+
+    def run(self) -> Iterator[list[ReplicaFit]]:
+        """Fit, kernel by kernel."""
+        shared: dict[Any, list[KernelSet]] = {}
+        for group in row_groups(self.fits):
+            try:
+                rows = self._kernel_set(group)
+            except Exception:
+                yield [self._alone(fit) for fit in group]
+                continue
+            if rows.key is None:
+                yield self._fit_set(rows, None)
+            else:
+                shared.setdefault(rows.key, []).append(rows)
+        for sets in shared.values():
+            yield from self._fit_sets(sets)
+
+    def _alone(self, fit: ReplicaFit) -> ReplicaFit:
+        fit_alone(fit, self.source)
+        return fit
+
+    def _kernel_set(self, group: list[ReplicaFit]) -> KernelSet:
+        rows = RowSet.of(self.probe, self.X, group)
+        named = isinstance(self.probe.kernel, str)
+        # Only a kernel that looks at the variance of the columns has to see them.
+        X = self.X[torch.from_numpy(rows.rows)] if self.probe.gamma == "scale" else self.X
+        kernel: Any = self.probe._make_kernel(X, rows.weight)
+        key = (kernel.func, tuple(sorted(kernel.keywords.items()))) if named else None
+        return KernelSet(rows.rows, rows.weight, group, kernel, key)
+
+    def _fit_sets(self, sets: list[KernelSet]) -> Iterator[list[ReplicaFit]]:
+        """Fits with the same kernel, whose matrix is evaluated once if that pays."""
+        union = np.unique(np.concatenate([s.rows for s in sets]))
+        largest = max(len(s.rows) for s in sets)
+        bytes_needed = 8 * (len(union) ** 2 + MATRICES * largest**2)
+        shares = len(union) ** 2 < sum(len(s.rows) ** 2 for s in sets)
+        gram = None
+        if len(sets) > 1 and shares and bytes_needed <= self.memory_budget:
+            X = self.X[torch.from_numpy(union)]
+            with threads_for(n_numbers(X)):
+                try:
+                    gram = self.probe._gram(sets[0].kernel, X, X)
+                except ValueError:  # a kernel that overflows only does so where it is evaluated
+                    gram = None
+        if gram is None:
+            for rows in sets:
+                yield self._fit_set(rows, None)
+            return
+        matrix = _UnionMatrix(union, gram)
+        done: set[int] = set()
+        for ridge, lacking in self._lacking_few(sets, union):
+            for part in self._eliminate(lacking, matrix, ridge):
+                done.update(id(fit) for fit in part)
+                yield part
+        for rows in sets:
+            rows.fits = [fit for fit in rows.fits if id(fit) not in done]
+            if rows.fits:
+                yield self._fit_set(rows, matrix)
+
+    def _fit_set(self, rows: KernelSet, matrix: _UnionMatrix | None) -> list[ReplicaFit]:
+        """All penalties on one set of rows."""
+        index = torch.from_numpy(rows.rows)
+        with threads_for(len(index) * self.X.shape[1]):
+            X, y = self.X[index], self.y[index]
+            gram = None if matrix is None else matrix.of(rows.rows)
+            if gram is None:
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always")
+                    try:
+                        gram = self.probe._gram(rows.kernel, X, X)
+                    except Exception:
+                        return [self._alone(fit) for fit in rows.fits]
+                for fit in rows.fits:
+                    fit.warnings.extend(caught)
+            root = None if rows.weight is None else rows.weight.sqrt()[:, None]
+            if root is not None:
+                gram.mul_(root).mul_(root.T)
+                y = root * y
+            X_fit = X.numpy().copy()
+            solutions = self._solutions(rows, gram, y, shared=matrix is not None)
+            for fit, dual in zip(rows.fits, solutions, strict=True):
+                if dual is not None:
+                    self._finish(fit, rows, dual if root is None else root * dual, X_fit)
+        return rows.fits
+
+    def _solutions(
+        self, rows: KernelSet, gram: Tensor, y: Tensor, shared: bool
+    ) -> Iterator[Tensor | None]:
+        """Solutions for the fits of a set, which take note of their rank and condition.
+
+        A part of a shared matrix may differ from the set's own in the last digit: where that
+        matters the fit is made alone, and its solution is None.
+        """
+        ridges = np.array([_ridge(fit, rows) for fit in rows.fits])
+        conditions = np.full(len(ridges), np.inf)
+        several = len(gram) > 2 and len(np.unique(ridges)) >= MANY_PENALTIES
+        if several and bool((gram.diagonal() >= 0).all()):
+            solutions, conditions = solve_shifted(gram.numpy(), y.numpy(), ridges)
+        for k, (fit, ridge) in enumerate(zip(rows.fits, ridges.tolist(), strict=True)):
+            found: tuple[Tensor, float] | None = None
+            if conditions[k] < DOUBTFUL:
+                found = torch.from_numpy(solutions[k]), float(conditions[k])
+            elif not shared:
+                dual: Tensor | None = None
+                with fit.recording():
+                    dual = fit.estimator._solve(gram.clone(), y, ridge, self.X.dtype)
+                yield dual
+                continue
+            elif not several:
+                matrix = gram.clone()
+                matrix.diagonal().add_(ridge)
+                found = solve_definite(matrix, y)
+            if found is None or found[1] >= DOUBTFUL:
+                self._alone(fit)
+                yield None
+                continue
+            fit.estimator.rank_, fit.estimator.condition_number_ = len(gram), found[1]
+            yield found[0]
+
+    def _finish(self, fit: ReplicaFit, rows: KernelSet, dual: Tensor, X_fit: np.ndarray) -> None:
+        """The attributes of a fit."""
+        estimator = fit.estimator
+        vars(estimator).update(self.attributes)
+        kernel = rows.kernel if rows.key is not None else estimator._make_kernel(self.X, None)
+        estimator.kernel_, estimator.X_fit_ = kernel, X_fit
+        dual = dual[:, 0] if estimator._one_target else dual
+        estimator.dual_coef_ = dual.numpy().copy()
+
+    def _lacking_few(
+        self, sets: list[KernelSet], union: np.ndarray
+    ) -> Iterator[tuple[float, list[tuple[KernelSet, ReplicaFit]]]]:
+        """Fits with the same ridge on sets that each lack few of all rows, if there are many."""
+        if 8 * INVERSES * len(union) ** 2 > self.memory_budget:
+            return
+        least = len(union) - max(1, int(FEW_ROWS * len(union)))
+        whole = [s for s in sets if len(s.rows) >= least and len(np.unique(s.rows)) == len(s.rows)]
+        scales = {_equal_weights(s) for s in whole}
+        if len(whole) < MANY_SETS or len(scales) != 1 or None in scales:
+            return
+        by_ridge: dict[float, list[tuple[KernelSet, ReplicaFit]]] = {}
+        for rows in whole:
+            for fit in rows.fits:
+                by_ridge.setdefault(_ridge(fit, rows), []).append((rows, fit))
+        for ridge, pairs in by_ridge.items():
+            if len({id(rows) for rows, _ in pairs}) >= MANY_SETS:
+                yield ridge, pairs
+
+    def _eliminate(
+        self, pairs: list[tuple[KernelSet, ReplicaFit]], matrix: _UnionMatrix, ridge: float
+    ) -> Iterator[list[ReplicaFit]]:
+        """Fits with one ridge, by the inverse for all rows."""
+        scale = _equal_weights(pairs[0][0])
+        assert scale is not None
+        y = self.y[torch.from_numpy(matrix.union)].numpy()
+        with threads_for(n_numbers(matrix.gram)):
+            inverse = _Inverse.of(matrix.gram.numpy(), ridge / scale, y)
+        if inverse is None:
+            return
+        size = max(SOLUTIONS // (len(y) * (y.shape[1] + 4)), 1)
+        for start in range(0, len(pairs), size):
+            part = pairs[start : start + size]
+            places = [matrix.places(rows.rows) for rows, _ in part]
+            lacks = [np.setdiff1d(np.arange(len(y)), own) for own in places]
+            with threads_for(n_numbers(matrix.gram)):
+                conditions = inverse.conditions(places, lacks)
+            for (rows, fit), own, lack, condition in zip(
+                part, places, lacks, conditions, strict=True
+            ):
+                dual = torch.from_numpy(inverse.without(lack, inverse.solution)[own])
+                fit.estimator.rank_, fit.estimator.condition_number_ = len(own), float(condition)
+                X_fit = self.X[torch.from_numpy(rows.rows)].numpy().copy()
+                self._finish(fit, rows, dual, X_fit)
+            yield [fit for _, fit in part]
+
+
+@dataclass(frozen=True)
+class _UnionMatrix:
+    """The kernel matrix of all rows that occur."""
+
+    union: np.ndarray
+    gram: Tensor
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Where rows stand in the matrix."""
+        return np.searchsorted(self.union, rows)
+
+    def of(self, rows: np.ndarray) -> Tensor:
+        """The kernel matrix of some rows, a copy."""
+        index = torch.from_numpy(self.places(rows))
+        return self.gram.index_select(0, index).index_select(1, index)
+
+
+@dataclass(frozen=True)
+class _Inverse:
+    """The inverse of a kernel matrix A with its ridge, of which rows can be left out."""
+
+    inverse: np.ndarray
+    solution: np.ndarray
+    sizes: np.ndarray
+    sums: np.ndarray
+
+    @classmethod
+    def of(cls, gram: np.ndarray, ridge: float, targets: np.ndarray) -> _Inverse | None:
+        """The inverse and the solution for all rows, if they are to be relied on."""
+        matrix = np.array(gram, order="F")
+        matrix.flat[:: len(matrix) + 1] += ridge
+        sizes = np.abs(matrix)
+        sums = sizes.sum(0)
+        factor, failed = lapack.dpotrf(matrix, lower=1, overwrite_a=1)
+        if failed or lapack.dpocon(factor, sums.max(), uplo="L")[0] * DOUBTFUL < 1:
+            return None
+        # Column by column, and not by dpotri: each then has a residual of rounding size.
+        inverse, _ = lapack.dpotrs(factor, np.eye(len(gram), order="F"), lower=1, overwrite_b=1)
+        solution, _ = lapack.dpotrs(factor, targets, lower=1)
+        return cls(inverse, solution, sizes, sums)
+
+    def without(self, lack: np.ndarray, solution: np.ndarray) -> np.ndarray:
+        """The solution without some rows, zero there, from the solution with all."""
+        if not len(lack):
+            return solution
+        columns = self.inverse[:, lack]
+        out = solution - columns @ np.linalg.solve(columns[lack], solution[lack])
+        out[lack] = 0.0
+        return out
+
+    def conditions(self, places: list[np.ndarray], lacks: list[np.ndarray]) -> np.ndarray:
+        """Condition numbers of the matrices of some rows, in the 1-norm as LAPACK estimates it."""
+        norms = np.empty(len(places))
+        first = np.zeros((len(self.sums), len(places)))
+        last = np.zeros_like(first)
+        for k, (own, lack) in enumerate(zip(places, lacks, strict=True)):
+            norms[k] = (self.sums - self.sizes[:, lack].sum(1))[own].max()
+            first[own, k] = 1 / len(own)
+            last[own, k] = alternating(len(own))
+
+        def solve(columns: np.ndarray, which: np.ndarray) -> np.ndarray:
+            solutions = self.inverse @ columns
+            for i, k in enumerate(which):
+                solutions[:, i] = self.without(lacks[k], solutions[:, i])
+            return solutions
+
+        return norms * inverse_norms(solve, first, last)
+
+
+def _ridge(fit: ReplicaFit, rows: RowSet) -> float:
+    """What a fit adds to the diagonal."""
+    total = len(rows.rows) if rows.weight is None else float(rows.weight.sum())
+    return float(fit.estimator.alpha) * total
+
+
+def _equal_weights(rows: RowSet) -> float | None:
+    """The weight that all rows have; None if they differ."""
+    if rows.weight is None:
+        return 1.0
+    first = float(rows.weight[0])
+    return first if bool((rows.weight == first).all()) else None
+
+
+def predict_kernel_ridge(
+    estimators: Sequence[KernelRidgeRegressor], X: Any, method: str
+) -> list[Any] | None:
+    """Predictions of each estimator for X; those of the same kernel and rows share its matrix."""
+    if method != "predict" or len(estimators) < 2:
+        return None
+    groups: dict[Any, list[int]] = {}
+    contents: dict[int, Any] = {}
+    for number, estimator in enumerate(estimators):
+        check_is_fitted(estimator)
+        kernel = estimator.kernel_
+        if not isinstance(kernel, partial) or kernel.func is called_on_arrays:
+            return None
+        names, centres = getattr(estimator, "feature_names_in_", None), estimator.X_fit_
+        if id(centres) not in contents:
+            contents[id(centres)] = (centres.shape, centres.dtype.str, hash(centres.tobytes()))
+        key = (
+            (kernel.func, tuple(sorted(kernel.keywords.items()))),
+            contents[id(centres)],
+            None if names is None else tuple(names),
+            str(estimator.device),
+        )
+        groups.setdefault(key, []).append(number)
+    out: list[Any] = [None] * len(estimators)
+    for numbers in groups.values():
+        members = [estimators[number] for number in numbers]
+        rows = rows_without_remark(members[0], X)
+        if rows is None:
+            return None
+        for number, values in zip(numbers, _group_predictions(members, rows, X), strict=True):
+            out[number] = values
+    return out
+
+
+def _group_predictions(members: list[Any], rows: Tensor, X: Any) -> list[Any]:
+    """Predictions of estimators with the same kernel and rows."""
+    first = members[0]
+    duals = [m.dual_coef_.reshape(len(m.dual_coef_), -1) for m in members]
+    with threads_for(first._work(rows, fitting=False)):
+        values = kernel_sums(first.kernel_, rows, first.X_fit_, np.concatenate(duals, axis=1))
+    ends = np.cumsum([dual.shape[1] for dual in duals])
+    return [
+        m._target_like(values[:, end - dual.shape[1] : end], X, rows)
+        for m, dual, end in zip(members, duals, ends, strict=True)
+    ]
