@@ -497,6 +497,16 @@ def test_units_far_from_one_are_no_obstacle(solver):
 # ------------------------------------------------------------------ how a fit goes
 
 
+def test_a_column_of_zeros_beside_a_repeated_one_gets_no_weight():
+    rng = np.random.RandomState(0)
+    X = rng.randn(60, 2)
+    repeated = np.column_stack([X, X[:, 0], np.zeros(60)])
+    model = SoftmaxClassifier(alpha=0).fit(repeated, rng.randint(0, 3, 60))
+    # The rows of three logits sum to zero, to rounding.
+    np.testing.assert_allclose(model.coef_[:, 3], 0, atol=1e-12)
+    np.testing.assert_allclose(model.coef_[:, 0], model.coef_[:, 2], atol=1e-8)
+
+
 @families
 @solvers
 def test_history(family, solver):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from torch import Tensor
 from .._sklearn_compat import Interval, StrOptions
 from ..base import DEVICE, ThetaRegressor
 from ..exceptions import RankWarning, warn_user
+from ..fusion import ReplicaFit, Source
 from ..monitor import FitMonitor
 from ..representations.forms import Distances, Form, Linear, SumForm
 from ..representations.kernels import (
@@ -256,14 +257,11 @@ class KernelRidgeRegressor(KernelFamily, ThetaRegressor):
     def _solve(self, gram: Tensor, targets: Tensor, ridge: float, dtype: torch.dtype) -> Tensor:
         """Solve (gram + ridge I) z = targets, overwriting gram."""
         gram.diagonal().add_(ridge)
-        factor, failed = torch.linalg.cholesky_ex(gram)
-        if not failed:
-            norm = float(torch.linalg.matrix_norm(gram, 1))
-            rcond, _ = lapack.dpocon(factor.cpu().numpy(), norm, uplo="L")
-            if rcond * MAX_CONDITION > 1:
-                self.rank_, self.condition_number_ = len(gram), float(1 / rcond)
-                return torch.cholesky_solve(targets, factor)
-        del factor
+        found = solve_definite(gram, targets)
+        if found is not None:
+            dual, self.condition_number_ = found
+            self.rank_ = len(gram)
+            return dual
         return self._solve_least_norm(gram, targets, torch.finfo(dtype).eps ** 0.5)
 
     def _solve_least_norm(self, gram: Tensor, targets: Tensor, tol: float) -> Tensor:
@@ -291,6 +289,71 @@ class KernelRidgeRegressor(KernelFamily, ThetaRegressor):
         vectors = vectors[:, kept]
         return vectors @ ((vectors.T @ targets) / values[kept, None])
 
+    def replica_parameters(self) -> frozenset[str]:
+        """Parameters in which fits made together may differ.
+
+        Returns
+        -------
+        frozenset of str
+            Their names.
+
+        Raises
+        ------
+        NotFusable
+            If the parameters as they stand allow no common fit.
+        """
+        from .fused.kernel import kernel_ridge_parameters
+
+        return kernel_ridge_parameters(self)
+
+    @classmethod
+    def fit_replicas(
+        cls, fits: Sequence[ReplicaFit], sources: Sequence[Source], *, memory_budget: int
+    ) -> Iterator[list[ReplicaFit]]:
+        """Fit many at once, each as it would be alone.
+
+        Parameters
+        ----------
+        fits : sequence of ReplicaFit
+            What to fit, to which rows.
+        sources : sequence of Source
+            Where the rows come from.
+        memory_budget : int
+            Bytes to use at most.
+
+        Yields
+        ------
+        list of ReplicaFit
+            Those that are done.
+        """
+        from .fused.kernel import fit_kernel_ridge
+
+        return fit_kernel_ridge(fits, sources, memory_budget)
+
+    @classmethod
+    def predict_replicas(
+        cls, estimators: Sequence[KernelRidgeRegressor], X: Any, method: str
+    ) -> list[Any] | None:
+        """What a method of each of these estimators returns for X.
+
+        Parameters
+        ----------
+        estimators : sequence of KernelRidgeRegressor
+            Fitted ones.
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+        method : {"predict"}
+            The method.
+
+        Returns
+        -------
+        list of ndarray or None
+            What each returns; None if it is not to be had at once.
+        """
+        from .fused.kernel import predict_kernel_ridge
+
+        return predict_kernel_ridge(estimators, X, method)
+
     def functional_form(self, response_method: str = "predict") -> Form | None:
         """How the fitted function is built from functions of single columns.
 
@@ -314,6 +377,17 @@ class KernelRidgeRegressor(KernelFamily, ThetaRegressor):
     def _predict_rows(self, X: Tensor) -> Tensor:
         dual = self.dual_coef_[:, None] if self._one_target else self.dual_coef_
         return kernel_sums(self.kernel_, X, self.X_fit_, dual)
+
+
+def solve_definite(gram: Tensor, targets: Tensor) -> tuple[Tensor, float] | None:
+    """Solution by Cholesky, and the condition number; None if it would be noise."""
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    if not failed:
+        norm = float(torch.linalg.matrix_norm(gram, 1))
+        rcond, _ = lapack.dpocon(factor.cpu().numpy(), norm, uplo="L")
+        if rcond * MAX_CONDITION > 1:
+            return torch.cholesky_solve(targets, factor), float(1 / rcond)
+    return None
 
 
 def kernel_sums(kernel: MatrixKernel, X: Tensor, centres: np.ndarray, dual: np.ndarray) -> Tensor:

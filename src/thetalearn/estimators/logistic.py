@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from .._sklearn_compat import Interval, StrOptions
 from ..base import DEVICE, VERBOSE, ProbabilityMixin, ThetaClassifier, is_soft
 from ..exceptions import ConvergenceWarning, SeparationWarning, warn_user
+from ..fusion import ReplicaFit, Source
 from ..monitor import FitMonitor
 from ..objectives.cross_entropy import BinaryCrossEntropy, CrossEntropy, SoftmaxCrossEntropy
 from ..representations.forms import Linear, SumForm
@@ -155,6 +157,71 @@ class CrossEntropyClassifier(ProbabilityMixin, ThetaClassifier):
             rows = X[block].to(torch.float64)
             logits[block] = torch.addmm(table[:, -1], rows, table[:, :-1].T)
         return logits[:, 0] if len(table) == 1 else logits
+
+    def replica_parameters(self) -> frozenset[str]:
+        """Parameters in which fits made together may differ.
+
+        Returns
+        -------
+        frozenset of str
+            Their names.
+
+        Raises
+        ------
+        NotFusable
+            If the parameters as they stand allow no common fit.
+        """
+        from .fused.logistic import logistic_parameters
+
+        return logistic_parameters(self)
+
+    @classmethod
+    def fit_replicas(
+        cls, fits: Sequence[ReplicaFit], sources: Sequence[Source], *, memory_budget: int
+    ) -> Iterator[list[ReplicaFit]]:
+        """Fit many at once, each as it would be alone.
+
+        Parameters
+        ----------
+        fits : sequence of ReplicaFit
+            What to fit, to which rows.
+        sources : sequence of Source
+            Where the rows come from.
+        memory_budget : int
+            Bytes to use at most.
+
+        Yields
+        ------
+        list of ReplicaFit
+            Those that are done.
+        """
+        from .fused.logistic import fit_logistic
+
+        return fit_logistic(fits, sources, memory_budget)
+
+    @classmethod
+    def predict_replicas(
+        cls, estimators: Sequence[CrossEntropyClassifier], X: Any, method: str
+    ) -> list[Any] | None:
+        """What a method of each of these estimators returns for X.
+
+        Parameters
+        ----------
+        estimators : sequence of estimators
+            Fitted ones of this class.
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+        method : {"predict", "predict_proba", "predict_log_proba", "decision_function"}
+            The method.
+
+        Returns
+        -------
+        list of ndarray or None
+            What each returns; None if it is not to be had at once.
+        """
+        from .fused.logistic import predict_logistic
+
+        return predict_logistic(estimators, X, method)
 
     def _warn_about(self, objective: CrossEntropy, found: Minimum) -> None:
         name = type(self).__name__

@@ -337,7 +337,9 @@ def _factorise(
 ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], float]]:
     """A solver for the Hessian, which leaves directions without curvature alone, and how much."""
     matrix = hessian.cpu().numpy()
-    scale = np.sqrt(np.maximum(matrix.diagonal(), np.finfo(np.float64).tiny))
+    diagonal = matrix.diagonal()
+    # Without curvature there is no unit, and no step either.
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     scaled = matrix / np.outer(scale, scale)
 
     def units(gradient: Tensor) -> np.ndarray:
