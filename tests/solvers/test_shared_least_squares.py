@@ -16,6 +16,7 @@ from thetalearn.solvers.shared_least_squares import (
     Moments,
     RidgeSystem,
     Shift,
+    factor_from_products,
     few_are_deleted,
     plan_pieces,
     sums_of_products,
@@ -248,3 +249,41 @@ def test_deletion_is_for_few_rows_of_many_sets():
     assert not few_are_deleted([200] * 5, 100, 20, 20)
     # With a weight for each set there is nothing to share.
     assert not few_are_deleted([1] * 1000, 100, 20_000, 20)
+
+
+@pytest.mark.parametrize("has_constant", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_products_make_the_factor_of_qr(has_constant, weighted):
+    functions, targets = problem(0, n=400)
+    weight = tensor(np.random.default_rng(1).uniform(0.5, 2, 400)) if weighted else None
+    blocks = [
+        (functions[part], targets[part], None if weight is None else weight[part])
+        for part in (slice(0, 150), slice(150, 400))
+    ]
+    ours = factor_from_products(blocks, has_constant)
+    expected = factor_of(functions, targets, weight, has_constant)
+    assert (ours.n_rows, ours.weight_sum) == (400, pytest.approx(expected.weight_sum, rel=1e-14))
+    for penalty in (Penalty(), Penalty(0.3)):
+        np.testing.assert_allclose(
+            ours.solve(penalty, has_constant).coef,
+            expected.solve(penalty, has_constant).coef,
+            rtol=1e-11,
+        )
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_products_are_not_used_where_columns_nearly_depend_on_each_other(late):
+    functions, targets = problem(0, n=400)
+    # In the first block, or only in the sum of all.
+    scale = torch.ones(400, dtype=torch.float64)
+    scale[200 if late else 0 :] = 1e4
+    functions[:, 4] = scale * functions[:, 3] + 1e-3 * functions[:, 4]
+    functions[:, 3] *= scale
+    blocks = [(functions[part], targets[part], None) for part in (slice(0, 200), slice(200, 400))]
+    assert factor_from_products(blocks, True) is None
+
+
+def test_numbers_too_large_to_multiply_are_left_to_qr():
+    functions, targets = problem(0, n=400)
+    functions[350, 2] = 1e200
+    assert factor_from_products([(functions, targets, None)], True) is None

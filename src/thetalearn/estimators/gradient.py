@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -145,12 +145,20 @@ class GradientEstimator(ThetaEstimator):
         """The training step of replicas that begin with given parameters."""
 
     @abstractmethod
-    def _score_outputs(self, outputs: Tensor, held_out: HeldOut) -> float:
-        """Score of validation: higher is better."""
+    def _score_outputs(self, outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
+        r"""Score of validation, higher being better, of outputs (\*R, n, q): shape (\*R)."""
 
     @abstractmethod
     def _stratify(self, y: Tensor) -> np.ndarray | None:
         """Labels by which to stratify the split of the validation rows."""
+
+    @abstractmethod
+    def _network_targets(self, y: Tensor) -> Tensor:
+        """Targets of the network, row by row."""
+
+    @abstractmethod
+    def _network_weights(self, y: Tensor, weight: Tensor | None) -> Tensor | None:
+        """Weights of the rows that training takes, once y has been found fit to train on."""
 
     @abstractmethod
     def _encode_held_out(self, y: Any) -> Tensor:
@@ -190,31 +198,41 @@ class GradientEstimator(ThetaEstimator):
     ) -> None:
         """Train from scratch, or from what is fitted if asked to."""
         first = not self._goes_on(incremental)
-        self._check_combinations(incremental)
-        if not incremental:
-            self.__dict__.pop("_state", None)
         if first:
-            self._forget()
-            self._build(X, y.shape[1])
+            self._begin(X, y.shape[1], incremental)
         else:
+            self._check_combinations(incremental)
+            if not incremental:
+                self.__dict__.pop("_state", None)
             self._check_same_network(X, y)
         dtype = self._precision(X)
         if incremental and not first and self.dtype == "auto" and not self.amp:
             dtype = self._parameter_dtype()  # one batch of another precision does not change θ's
         X, y = X if isinstance(X, SparseRows) else X.to(dtype), y.to(dtype)
         rng = self._generator(fresh=not incremental or first)
-        if first:
-            start = {
-                name: torch.from_numpy(array).to(X.device, dtype)
-                for name, array in self._draw(rng).items()
-            }
-        else:
-            start = self._tensors(dtype, X.device)
+        start = self._start(rng, dtype, X.device) if first else self._tensors(dtype, X.device)
         numbers = None if weight is None else weight.cpu().numpy()
         if self.solver in FULL_BATCH:
             self._fit_full_batch(X, y, weight, start, rng, monitor)
         else:
             self._fit_minibatch(X, y, numbers, start, rng, monitor, incremental)
+
+    def _fit_rows(self, X: Rows, y: Tensor, weight: Tensor | None, monitor: FitMonitor) -> None:
+        weight = self._network_weights(y, weight)
+        self._fit_network(X, self._network_targets(y), weight, monitor)
+
+    def _begin(self, X: Rows, n_targets: int, incremental: bool = False) -> None:
+        """Decide on the network of a training from scratch; only the shape of X counts."""
+        self._check_combinations(incremental)
+        self._forget()
+        self._build(X, n_targets)
+
+    def _start(
+        self, rng: np.random.RandomState, dtype: torch.dtype, device: torch.device
+    ) -> dict[str, Tensor]:
+        """Parameters and running statistics that a training from scratch begins with."""
+        drawn = self._draw(rng)
+        return {name: torch.from_numpy(array).to(device, dtype) for name, array in drawn.items()}
 
     def _goes_on(self, incremental: bool) -> bool:
         """Whether a fit starts from what is fitted."""
@@ -304,18 +322,9 @@ class GradientEstimator(ThetaEstimator):
                 f"{n_rows}: every batch holds all of them",
                 UserWarning,
             )
-        optimizer = make_optimizer(
-            self.solver,
-            momentum=self.momentum,
-            nesterovs_momentum=self.nesterovs_momentum,
-            beta_1=self.beta_1,
-            beta_2=self.beta_2,
-            epsilon=self.epsilon,
-            weight_decay=self.weight_decay,
-        )
         average = None if not self.average else 0 if is_true(self.average) else self.average
         return Settings(
-            optimizer=optimizer,
+            optimizer=self._optimizer(),
             schedule=make_schedule(self.learning_rate, power_t=self.power_t),
             batch_size=self._rows_of_batch(n_rows),
             order=self.sampling if self.shuffle or self.sampling != "shuffle" else "given",
@@ -330,6 +339,18 @@ class GradientEstimator(ThetaEstimator):
             early_stopping=self.early_stopping,
         )
 
+    def _optimizer(self) -> Optimizer:
+        """The optimizer, from the parameters."""
+        return make_optimizer(
+            self.solver,
+            momentum=self.momentum,
+            nesterovs_momentum=self.nesterovs_momentum,
+            beta_1=self.beta_1,
+            beta_2=self.beta_2,
+            epsilon=self.epsilon,
+            weight_decay=self.weight_decay,
+        )
+
     def _rows_of_batch(self, n_rows: int) -> int:
         """Rows of a minibatch, of so many training rows."""
         if self.batch_size != "auto":
@@ -341,6 +362,7 @@ class GradientEstimator(ThetaEstimator):
         self, rows: np.ndarray, weights: np.ndarray | None, rng: np.random.RandomState
     ) -> Replica:
         """What may differ between replicas, from the parameters."""
+        optimizer = self._optimizer()
         decoupled = self.solver == "adamw" or isinstance(self.solver, AdamW)
         return Replica(
             rows=rows,
@@ -352,6 +374,9 @@ class GradientEstimator(ThetaEstimator):
             weight_decay=0.0 if decoupled else self.weight_decay,
             dropout=self._drop_rates(),
             max_epochs=self.max_iter,
+            hyper={} if optimizer is self.solver else numbers_of(optimizer),
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
         )
 
     def _fit_minibatch(
@@ -364,7 +389,7 @@ class GradientEstimator(ThetaEstimator):
         monitor: FitMonitor,
         incremental: bool,
     ) -> None:
-        rows, held_out = self._split(X, y, weights, rng)
+        rows, held_out = self._hold_out(X, y, weights, rng)
         self._check_batches(len(rows))
         own = None if weights is None else weights[rows]
         replica = self._replica(rows, own, rng)
@@ -382,8 +407,6 @@ class GradientEstimator(ThetaEstimator):
             state=self._memory(settings) if incremental else None,
         )
         diverged = trained.reason == "diverged"
-        if diverged and not self._predicts(X, trained.values):
-            trained.values = dict(start)
         self.__dict__.pop("_state", None)
         if incremental and not diverged:
             # The order of these rows is as long as they are, and says nothing about the next ones.
@@ -393,7 +416,9 @@ class GradientEstimator(ThetaEstimator):
                 "schedule": settings.schedule,
             }
         monitor.close()
-        self._finish_minibatch(trained, monitor, len(rows), incremental)
+        if diverged and not self._predicts(X, trained.values):
+            trained.values = dict(start)
+        self._finish_minibatch(trained, monitor.history, len(rows), incremental)
 
     @abstractmethod
     def _predicts(self, X: Rows, values: Mapping[str, Tensor]) -> bool:
@@ -502,13 +527,14 @@ class GradientEstimator(ThetaEstimator):
     def _finish_minibatch(
         self,
         trained: Trained,
-        monitor: FitMonitor,
+        history: list[dict[str, float]],
         n_rows: int,
         incremental: bool,
     ) -> None:
+        """Take on what a training has found, and say how it ended."""
         for name, value in self._public(trained.values).items():
             setattr(self, name, value)
-        self.history_ = monitor.history
+        self.history_ = history
         # An interruption may fall between the record of the training and that of the monitor.
         n_epochs = min(len(trained.records), len(self.history_))
         self.n_iter_ = n_epochs
@@ -654,7 +680,7 @@ class GradientEstimator(ThetaEstimator):
                 ConvergenceWarning,
             )
 
-    def _split(
+    def _hold_out(
         self,
         X: Rows,
         y: Tensor,
@@ -662,33 +688,46 @@ class GradientEstimator(ThetaEstimator):
         rng: np.random.RandomState,
     ) -> tuple[np.ndarray, HeldOut | None]:
         """Training rows, and what is held out for validation."""
-        rows = np.arange(len(y))
         given = self._given_validation(y)
         if given is not None or not self.early_stopping:
-            return rows, given
-        n_held = int(np.ceil(self.validation_fraction * len(rows)))
-        if n_held < 2:
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction!r} of {len(rows)} rows is too "
-                f"small a validation set ({n_held} rows): raise validation_fraction, or pass X_val "
-                "and y_val to fit"
-            )
-        if n_held == len(rows):
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction!r} of {len(rows)} rows leaves none "
-                "for training: lower validation_fraction, or pass X_val and y_val to fit"
-            )
+            return np.arange(len(y)), given
+        rows, held = self._split(y, rng)
+        index = torch.from_numpy(held)
+        weight = None if weights is None else torch.from_numpy(weights[held]).to(y.device)
+        return rows, HeldOut(
+            self, to_dense(X[index.to(y.device)], y), y[index.to(y.device)], weight
+        )
+
+    def _split(self, y: Tensor, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+        """Training rows and validation rows, where rows are held out; else all, and none."""
+        rows = np.arange(len(y))
+        if self._n_held_out(len(rows)) == 0:
+            return rows, rows[:0]
         train_rows, held = train_test_split(
             rows,
             random_state=rng,
             test_size=self.validation_fraction,
             stratify=self._stratify(y),
         )
-        index = torch.from_numpy(held)
-        weight = None if weights is None else torch.from_numpy(weights[held]).to(y.device)
-        return train_rows, HeldOut(
-            self, to_dense(X[index.to(y.device)], y), y[index.to(y.device)], weight
-        )
+        return train_rows, held
+
+    def _n_held_out(self, n_rows: int) -> int:
+        """How many of the rows are held out for validation."""
+        if not self.early_stopping:
+            return 0
+        n_held = int(np.ceil(self.validation_fraction * n_rows))
+        if n_held < 2:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction!r} of {n_rows} rows is too "
+                f"small a validation set ({n_held} rows): raise validation_fraction, or pass X_val "
+                "and y_val to fit"
+            )
+        if n_held == n_rows:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction!r} of {n_rows} rows leaves none "
+                "for training: lower validation_fraction, or pass X_val and y_val to fit"
+            )
+        return n_held
 
     def _given_validation(self, y: Tensor) -> HeldOut | None:
         """The rows that fit was given for validation."""
@@ -734,6 +773,12 @@ class GradientEstimator(ThetaEstimator):
     @abstractmethod
     def _parameter_dtype(self) -> torch.dtype:
         """Precision of the fitted parameters."""
+
+
+def numbers_of(optimizer: Any) -> dict[str, float]:
+    """The hyper-parameters of an optimizer that are numbers."""
+    values = {field.name: getattr(optimizer, field.name) for field in fields(optimizer)}
+    return {name: v for name, v in values.items() if not isinstance(v, bool | np.bool_)}
 
 
 def arrays_in(value: Any) -> Iterator[np.ndarray]:

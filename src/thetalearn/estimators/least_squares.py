@@ -19,7 +19,7 @@ from ..base import ThetaRegressor
 from ..exceptions import RankWarning, warn_user
 from ..fusion import ReplicaFit, Source
 from ..monitor import FitMonitor
-from ..representations.bases import Basis, LocalBasis, TensorBSpline
+from ..representations.bases import Affine, Basis, LocalBasis, TensorBSpline
 from ..representations.bases.basis import Order, multi_order, same_value
 from ..representations.forms import Form, basis_form
 from ..rows import n_numbers, row_blocks
@@ -29,6 +29,7 @@ from ..solvers.least_squares import (
     Penalty,
     Solution,
 )
+from ..solvers.shared_least_squares import RowBlock, factor_from_products
 from ..threads import threads_for
 from .blockwise import absorb_blocks, is_dask, predict_blocks
 
@@ -36,6 +37,9 @@ __all__ = ["LeastSquaresRegressor"]
 
 #: Parameters that may change between updates: they concern the solution, not the factor.
 FREE = {"alpha", "l1_ratio", "penalty_order", "tol", "max_iter", "extrapolation", "device"}
+
+#: Columns, and rows for each of them, from which sums of products are worth a trial.
+MANY_TERMS, ROWS_PER_TERM = 32, 8
 
 ALPHA = {"alpha": [Interval(Real, 0, None, closed="left")]}
 
@@ -140,7 +144,8 @@ class LeastSquaresRegressor(ThetaRegressor):
 
     def _fit_rows(self, X: Tensor, y: Tensor, weight: Tensor | None, monitor: FitMonitor) -> None:
         self._start(X, weight, streaming=False)
-        self._absorb(X, y, weight)
+        if not self._absorb_products(X, y, weight):
+            self._absorb(X, y, weight)
         self._solve(monitor)
 
     def _new_factor(self) -> BandedFactor | DenseFactor:
@@ -148,6 +153,29 @@ class LeastSquaresRegressor(ThetaRegressor):
             width = int(self.basis_.offsets[-1]) + 1
             return BandedFactor(self.basis_.n_terms, self._n_targets, width)
         return DenseFactor(self.basis_.n_terms, self._n_targets)
+
+    def _absorb_products(self, X: Tensor, y: Tensor, weight: Tensor | None) -> bool:
+        """Make the factor from sums of products, if there are many rows and it is safe."""
+        n_terms = self.basis_.n_terms
+        if not isinstance(self._factor, DenseFactor) or not (
+            n_terms >= MANY_TERMS and len(X) >= ROWS_PER_TERM * n_terms
+        ):
+            return False
+        constant = self._has_constant()
+
+        def blocks() -> Iterator[RowBlock]:
+            for block in row_blocks(len(X), 8 * n_terms, 4 * n_terms):
+                rows, own = X[block].to(torch.float64), None if weight is None else weight[block]
+                if not isinstance(self.basis_, Affine):
+                    rows = dense_design(self.basis_, rows)[:, int(constant) :]
+                yield rows, y[block], own
+
+        factor = factor_from_products(blocks(), constant)
+        if factor is None:
+            return False
+        self._factor = factor
+        self.n_samples_seen_ = len(X)
+        return True
 
     def _absorb(self, X: Tensor, y: Tensor, weight: Tensor | None) -> None:
         """Update the factor with rows."""

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from .._sklearn_compat import StrOptions, fit_context
 from ..base import ProbabilityMixin, ThetaClassifier, ThetaRegressor, is_soft
-from ..monitor import FitMonitor
 from ..objectives.losses import (
     GaussianNLL,
     Loss,
@@ -32,7 +31,6 @@ from ..rows import as_array, as_tensor, output_like
 from ..solvers.gradient.optimizers import Optimizer
 from ..solvers.gradient.schedules import Schedule
 from ..threads import threads_for
-from .following import HeldOut
 from .gradient import GradientEstimator, trains_on_minibatches
 from .multilayer import ActivationSpec, MultilayerPerceptron
 
@@ -397,9 +395,6 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
         with self._holding_out(X_val, y_val, sample_weight_val):
             return super().fit(X, y, sample_weight)
 
-    def _fit_rows(self, X: Tensor, y: Tensor, weight: Tensor | None, monitor: FitMonitor) -> None:
-        self._fit_network(X, y, weight, monitor)
-
     @available_if(trains_on_minibatches)
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -434,7 +429,9 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
                 ) as monitor,
                 threads_for(self._work(rows[0], fitting=True)),
             ):
-                self._fit_network(*rows, monitor, incremental=True)
+                inputs, targets, weight = rows
+                weight = self._network_weights(targets, weight)
+                self._fit_network(inputs, targets, weight, monitor, incremental=True)
         return self
 
     def _make_loss(self, n_targets: int) -> tuple[Loss, Activation]:
@@ -458,12 +455,15 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
         """Whether targets are counts."""
         return self.loss == "poisson" or bool(getattr(self.loss, "counts", False))
 
-    def _fit_network(self, X: Any, y: Tensor, *args: Any, **kwargs: Any) -> None:
+    def _network_targets(self, y: Tensor) -> Tensor:
+        return y
+
+    def _network_weights(self, y: Tensor, weight: Tensor | None) -> Tensor | None:
         if self._counts() and bool((y < 0).any()):
             raise ValueError(
                 f"loss={self.loss!r} needs targets y >= 0, but the least is {float(y.min()):g}"
             )
-        super()._fit_network(X, y, *args, **kwargs)
+        return weight
 
     def __sklearn_tags__(self) -> Any:
         """Tags; counts are not negative."""
@@ -540,18 +540,16 @@ class MLPRegressor(MultilayerPerceptron, ThetaRegressor):
             return form
         return form.followed_by(self._loss.prediction, self.n_outputs_)
 
-    def _score_outputs(self, outputs: Tensor, held_out: HeldOut) -> float:
+    def _score_outputs(self, outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
         """R², as `score` gives it."""
-        prediction, y = self._loss.prediction(outputs).double(), held_out.targets.double()
-        weight = torch.ones_like(y[:, :1])
-        if held_out.weight is not None:
-            weight = held_out.weight.double()[:, None]
-        mean = (weight * y).sum(0) / weight.sum()
-        residual = (weight * (y - prediction).square()).sum(0)
-        total = (weight * (y - mean).square()).sum(0)
+        prediction, y = self._loss.prediction(outputs).double(), targets.double()
+        own = torch.ones_like(y[..., :1]) if weight is None else weight.double().unsqueeze(-1)
+        mean = (own * y).sum(-2, keepdim=True) / own.sum(-2, keepdim=True)
+        residual = (own * (y - prediction).square()).sum(-2)
+        total = (own * (y - mean).square()).sum(-2)
         # As in r2_score: a constant target is predicted perfectly, or not at all.
         ratio = torch.where(total > 0, residual / total, (residual > 0).to(residual))
-        return float((1 - ratio).mean())
+        return (1 - ratio).mean(-1)
 
     def _stratify(self, y: Tensor) -> np.ndarray | None:
         return None
@@ -928,9 +926,8 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
         with self._holding_out(X_val, y_val, sample_weight_val):
             return super().fit(X, y, sample_weight)
 
-    def _fit_rows(self, X: Tensor, y: Tensor, weight: Tensor | None, monitor: FitMonitor) -> None:
-        weight = self._class_weighted(y, weight)
-        self._fit_network(X, self._network_targets(y), weight, monitor)
+    def _network_weights(self, y: Tensor, weight: Tensor | None) -> Tensor | None:
+        return self._class_weighted(y, weight)
 
     def _class_weighted(self, y: Tensor, weight: Tensor | None) -> Tensor | None:
         if self.class_weight is not None and self._multilabel:
@@ -1196,21 +1193,18 @@ class MLPClassifier(ProbabilityMixin, MultilayerPerceptron, ThetaClassifier):
             return float(accuracy_score(y, self.predict(X), sample_weight=sample_weight))
         return super().score(X, y, sample_weight)
 
-    def _score_outputs(self, outputs: Tensor, held_out: HeldOut) -> float:
+    def _score_outputs(self, outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
         """Accuracy, as `score` gives it."""
-        targets = held_out.targets
         if self._multilabel:
-            hits = ((outputs > 0) == (targets > 0.5)).all(1).double()
-        elif targets.shape[1] == 1:
+            hits = ((outputs > 0) == (targets > 0.5)).all(-1).double()
+        elif targets.shape[-1] == 1:
             chosen = (outputs > 0).to(targets)
-            hits = (chosen * targets + (1 - chosen) * (1 - targets))[:, 0].double()
+            hits = (chosen * targets + (1 - chosen) * (1 - targets))[..., 0].double()
         else:
-            hits = targets.gather(1, outputs.argmax(1, keepdim=True))[:, 0].double()
-        if not bool(torch.isfinite(outputs).all()):
-            return float("nan")
-        if held_out.weight is None:
-            return float(hits.mean())
-        return float((hits * held_out.weight).sum() / held_out.weight.sum())
+            hits = targets.gather(-1, outputs.argmax(-1, keepdim=True))[..., 0].double()
+        own = torch.ones_like(hits) if weight is None else weight
+        score = (hits * own).sum(-1) / own.sum(-1)
+        return torch.where(torch.isfinite(outputs).flatten(-2).all(-1), score, torch.nan)
 
     def _stratify(self, y: Tensor) -> np.ndarray | None:
         if self._multilabel or not bool(((y == 0) | (y == 1)).all()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from .._sklearn_compat import Interval, StrOptions
+from ..fusion import ReplicaFit, Source
 from ..objectives.losses import Loss
 from ..representations.forms import SumForm
 from ..representations.networks.activations import (
@@ -30,6 +31,8 @@ from ..solvers.gradient.explicit import start_step
 from ..solvers.gradient.optimizers import GradientDescent, Momentum
 from ..solvers.gradient.step import Step
 from ..solvers.gradient.traced import MAX_EXAMPLES, trace_step
+from .fused.network_predictions import Evaluated, predict_together
+from .fused.networks import NetworkSearch, differing
 from .gradient import FULL_BATCH, GradientEstimator
 
 __all__ = ["ActivationSpec", "MultilayerPerceptron"]
@@ -142,6 +145,76 @@ class MultilayerPerceptron(GradientEstimator):
     @abstractmethod
     def _adopt(self, n_features: int, n_outputs: int, classes: ArrayLike | None) -> None:
         """Take on the shape of given weights."""
+
+    def replica_parameters(self) -> frozenset[str]:
+        """Names of the parameters in which networks that are trained together may differ.
+
+        Returns
+        -------
+        frozenset of str
+            Penalties, rates, decays, probabilities of dropout, seeds and rules of stopping.
+
+        Raises
+        ------
+        NotFusable
+            If networks with these parameters are trained one by one; with the reason.
+
+        Examples
+        --------
+        >>> from thetalearn import MLPRegressor
+        >>> "alpha" in MLPRegressor().replica_parameters()
+        True
+        """
+        return differing(self)
+
+    @classmethod
+    def fit_replicas(
+        cls, fits: Sequence[ReplicaFit], sources: Sequence[Source], *, memory_budget: int
+    ) -> Iterator[list[ReplicaFit]]:
+        """Train networks of the same shape together, each in place; see `thetalearn.fusion`.
+
+        Parameters
+        ----------
+        fits : sequence of ReplicaFit
+            Networks that differ in nothing but `replica_parameters`, and their rows.
+        sources : sequence of Source
+            What they take their rows from.
+        memory_budget : int
+            Bytes that may be in use beside the sources, as far as one network needs less.
+
+        Yields
+        ------
+        list of ReplicaFit
+            Those that are done.
+        """
+        return NetworkSearch(fits, sources, memory_budget).done()
+
+    @classmethod
+    def predict_replicas(
+        cls, estimators: Sequence[Any], X: Any, method: str
+    ) -> list[np.ndarray] | None:
+        """Predictions of several fitted networks for the same rows; see `thetalearn.fusion`.
+
+        Parameters
+        ----------
+        estimators : sequence of object
+            The networks.
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+        method : str
+            Name of the method of each that is meant, such as "predict".
+
+        Returns
+        -------
+        list of ndarray or None
+            What the methods return; None if they are not to be called together.
+        """
+        return predict_together(estimators, X, method)
+
+    def _input_rows(self, X: Any, *, reset: bool, min_rows: int = 1) -> Any:
+        if isinstance(X, Evaluated):
+            return X
+        return super()._input_rows(X, reset=reset, min_rows=min_rows)
 
     def _sizes(self) -> tuple[int, ...]:
         """Widths of the hidden layers."""
@@ -382,6 +455,8 @@ class MultilayerPerceptron(GradientEstimator):
 
     def _network_outputs(self, X: Rows) -> Tensor:
         """Outputs of the network, before the link."""
+        if isinstance(X, Evaluated):
+            return X.outputs
         return self._apply(X, self._tensors(self._parameter_dtype(), X.device))
 
     def _network_form(self) -> SumForm:

@@ -2,8 +2,8 @@ r"""Weighted least squares from an updatable triangular factor.
 
 All that least squares needs to know of the rows seen so far is the triangular factor of
 :math:`\sqrt{W}[A\;Y]`. Updating it with new rows, or with another factor, is one QR factorisation;
-penalties and the minimum-norm solution need the small factor only. The normal equations are never
-formed, so accuracy follows the condition number of A and not its square.
+penalties and the minimum-norm solution need the small factor only. The normal equations are not
+formed here, so accuracy follows the condition number of A and not its square.
 
 References
 ----------

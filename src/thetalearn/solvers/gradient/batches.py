@@ -78,6 +78,7 @@ class Batches:
         self._rows, self._weights, self._order = list(rows), weights, order
         self._generators = list(generators)
         self.orders = [np.arange(len(part)) for part in rows]
+        self._retired: set[int] = set()
         self._padded = max(map(len, rows)) > min(map(len, rows))
 
     @property
@@ -89,11 +90,18 @@ class Batches:
         """Go on with some of the replicas."""
         self._rows = [self._rows[k] for k in replicas]
         self._generators = [self._generators[k] for k in replicas]
+        self._retired = {new for new, k in enumerate(replicas) if k in self._retired}
         self.orders = [self.orders[k] for k in replicas]
         if self._weights is not None:
             self._weights = [self._weights[k] for k in replicas]
 
+    def retire(self, k: int) -> None:
+        """Draw nothing more for a replica that is done, while others go on."""
+        self._retired.add(k)
+
     def _draw(self, k: int) -> np.ndarray:
+        if k in self._retired:
+            return self.orders[k]
         n_rows, generator = len(self._rows[k]), self._generators[k]
         if self._order == "replacement":
             return generator.randint(n_rows, size=n_rows)

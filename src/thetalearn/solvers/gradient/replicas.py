@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
+from math import prod
+from threading import Event
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +20,9 @@ from .step import Step
 from .train import Validation, train
 from .trainer import Replica, Settings, Trained
 
-__all__ = ["train_replicas"]
+__all__ = ["chunk_size", "cut", "in_threads", "train_replicas"]
+
+T = TypeVar("T")
 
 #: Bytes that the parameters, the optimizer's memory and the buffers of a chunk may take together.
 CHUNK_BYTES = 2**23
@@ -70,14 +75,11 @@ def train_replicas(
         buckets[n_batches(len(replica.rows), settings.batch_size)].append(number)
     if n_threads is None:
         n_threads = torch.get_num_threads()
-    chunks = [
-        part
-        for bucket in buckets.values()
-        for part in _cut(bucket, chunk or _chunk_size(make_step, bucket, settings), n_threads)
-    ]
+    sizes = {n: chunk or _fitting_cache(make_step(b[:1]), settings) for n, b in buckets.items()}
+    chunks = [part for n, bucket in buckets.items() for part in cut(bucket, sizes[n], n_threads)]
 
-    def run(numbers: list[int]) -> list[Trained]:
-        with one_thread(), torch.inference_mode(False):
+    def job(numbers: list[int]) -> Callable[[Event], list[Trained]]:
+        def run(cancelled: Event) -> list[Trained]:
             return train(
                 make_step(numbers),
                 X,
@@ -85,27 +87,100 @@ def train_replicas(
                 [replicas[number] for number in numbers],
                 settings,
                 validation=None if make_validation is None else make_validation(numbers),
+                cancelled=cancelled,
             )
 
+        return run
+
     results: dict[int, Trained] = {}
-    with ThreadPoolExecutor(max_workers=max(1, min(n_threads, len(chunks)))) as pool:
-        for numbers, trained in zip(chunks, pool.map(run, chunks), strict=True):
-            results |= dict(zip(numbers, trained, strict=True))
+    done = in_threads(map(job, chunks), min(n_threads, len(chunks)))
+    for numbers, trained in zip(chunks, done, strict=True):
+        results |= dict(zip(numbers, trained, strict=True))
     return [results[number] for number in range(len(replicas))]
 
 
-def _chunk_size(
-    make_step: Callable[[list[int]], Step], bucket: list[int], settings: Settings
-) -> int:
-    """Replicas whose memory fits the cache together."""
-    parameters = make_step(bucket[:1]).parameters
-    widths = sum(shape[-1] for shape in parameters.shapes.values())
+def in_threads(jobs: Iterable[Callable[[Event], T]], n_threads: int) -> Iterator[T]:
+    """Run jobs on threads of their own, with linear algebra on one thread in each.
+
+    Jobs are taken from the iterable as threads become free, and one more is kept ready, so that no
+    more than ``n_threads + 1`` of them, with their results, are alive at a time. If the caller is
+    interrupted or gives up the iterator, no job is begun any more, and this waits for those that
+    run.
+
+    Parameters
+    ----------
+    jobs : iterable of callable
+        Each is called with an event, which is set when nobody waits for its result any more.
+    n_threads : int
+        Jobs that run at the same time.
+
+    Yields
+    ------
+    object
+        The results, in the order of the jobs.
+
+    Examples
+    --------
+    >>> list(in_threads([lambda cancelled, i=i: i**2 for i in range(4)], 2))
+    [0, 1, 4, 9]
+    """
+    cancelled = Event()
+    running: deque[Future[T]] = deque()
+
+    def run(job: Callable[[Event], T]) -> T:
+        with one_thread(), torch.inference_mode(False):
+            return job(cancelled)
+
+    pool = ThreadPoolExecutor(max_workers=max(1, n_threads))
+    try:
+        for job in jobs:
+            running.append(pool.submit(run, job))
+            if len(running) > n_threads:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        cancelled.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def chunk_size(shapes: Mapping[str, tuple[int, ...]], batch_size: int, itemsize: int) -> int:
+    """Replicas whose memory fits the cache together.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int
+        Shape of each parameter, of one replica.
+    batch_size : int
+        Rows of a minibatch.
+    itemsize : int
+        Bytes of a number.
+
+    Returns
+    -------
+    int
+        At least one.
+
+    Examples
+    --------
+    >>> chunk_size({"coefs.0": (20, 64), "intercepts.0": (64,)}, 64, 4)
+    40
+    >>> chunk_size({"coefs.0": (1000, 1000), "intercepts.0": (1000,)}, 64, 4)
+    1
+    """
+    widths = sum(shape[-1] for shape in shapes.values())
     # θ, its gradient and two moments; values and derivatives of every layer for a batch.
-    numbers = 4 * len(parameters.theta) + 2 * settings.batch_size * widths
-    return max(1, min(CHUNK, CHUNK_BYTES // (numbers * parameters.theta.element_size())))
+    numbers = 4 * sum(map(prod, shapes.values())) + 2 * batch_size * widths
+    return max(1, min(CHUNK, CHUNK_BYTES // (numbers * itemsize)))
 
 
-def _cut(bucket: list[int], size: int, n_threads: int) -> list[list[int]]:
+def _fitting_cache(step: Step, settings: Settings) -> int:
+    """Replicas of a step whose memory fits the cache together."""
+    parameters = step.parameters
+    return chunk_size(parameters.shapes, settings.batch_size, parameters.theta.element_size())
+
+
+def cut(bucket: list[T], size: int, n_threads: int) -> list[list[T]]:
     """Cut a bucket into parts of nearly equal sizes, as many as keep all threads busy."""
     n_parts = -(-len(bucket) // size)
     if n_parts > 1 or len(bucket) >= 2 * n_threads:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,6 +81,7 @@ class _Progress:
     best: float = np.inf
     waited: int = 0
     records: list[dict[str, float]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
 
 def train(
@@ -91,6 +94,7 @@ def train(
     validation: Validation | None = None,
     watch: Watch | None = None,
     state: dict[str, Any] | None = None,
+    cancelled: Event | None = None,
 ) -> list[Trained]:
     """Train replicas until each has converged, diverged or used up its epochs.
 
@@ -112,14 +116,23 @@ def train(
         Follows the training of a single replica.
     state : dict, default=None
         From an earlier training, to go on with.
+    cancelled : threading.Event, default=None
+        Ends the training at the next batch once another thread sets it.
 
     Returns
     -------
     list of Trained
         In the order of ``replicas``.
+
+    Raises
+    ------
+    concurrent.futures.CancelledError
+        If it was cancelled.
     """
     with torch.inference_mode():
         run = _Run(Trainer(step, X, y, replicas, settings, state), validation, watch)
+        if cancelled is not None:
+            run.trainer.cancelled = cancelled
         if state is not None:
             run.live[0].best, run.live[0].waited = state["patience"]
         return run.until_done()
@@ -137,6 +150,7 @@ class _Run:
         self._by_score = trainer.settings.early_stopping and validation is not None
         if watch is not None:
             watch.training_begins(trainer)
+        self._began = time.perf_counter()
         begin = Snapshot.of(trainer.step)
         self._last = begin.copy()
         #: Before the last: what is known to have a finite loss, as an epoch began with it.
@@ -180,8 +194,10 @@ class _Run:
             going = [
                 k for k, progress in enumerate(self.live) if progress.number not in self.results
             ]
+            passed = time.perf_counter() - self._began
             for k in going:
                 self.live[k].records.append(records[k])
+                self.live[k].seconds.append(passed)
             asked_to_stop = self.watch is not None and self.watch.epoch_ended(
                 records[0], trainer.step
             )
@@ -205,12 +221,15 @@ class _Run:
         """Decide whether a replica goes on."""
         progress, trainer = self.live[k], self.trainer
         settings, replica = trainer.settings, trainer.replicas[k]
+        tol = settings.tol if replica.tol is None else replica.tol
+        patience = replica.n_iter_no_change
+        patience = settings.n_iter_no_change if patience is None else patience
         quality = self._quality(record)
         # Written so that equality counts as scikit-learn counts it in either case.
         if self._by_score:
-            waits = -quality < -progress.best + settings.tol
+            waits = -quality < -progress.best + tol
         else:
-            waits = quality > progress.best - settings.tol
+            waits = quality > progress.best - tol
         progress.waited = progress.waited + 1 if waits else 0
         progress.best = min(progress.best, quality)
         kept = self._best if self._by_score else self._last
@@ -219,7 +238,7 @@ class _Run:
             self._finish(k, "diverged", self._last if began_well else self._safe)
         elif asked_to_stop:
             self._finish(k, "stopped", kept)
-        elif progress.waited > settings.n_iter_no_change:
+        elif progress.waited > patience:
             if trainer.pace.stalled(k, record["learning_rate"]):
                 progress.waited = 0
             else:
@@ -231,11 +250,13 @@ class _Run:
         """Note the result of a replica."""
         trainer, progress = self.trainer, self.live[k]
         alone = trainer.step.parameters.n_replicas == 1
+        trainer.batches.retire(k)
         self.results[progress.number] = Trained(
             {name: value.clone() for name, value in kept.replica(k).items()},
             progress.records,
             reason,
             {**trainer.state(), "patience": (progress.best, progress.waited)} if alone else {},
+            progress.seconds,
         )
 
     def _keep_sound(self, sound: list[bool]) -> None:

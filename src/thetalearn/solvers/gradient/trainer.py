@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
+from threading import Event
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,6 +49,8 @@ class Replica:
         Epochs at most.
     hyper : dict of str to float
         Hyper-parameters of the optimizer that are this replica's own; the same ones in all.
+    tol, n_iter_no_change : float or None
+        Its own in the place of those of the settings.
     """
 
     rows: np.ndarray
@@ -59,6 +63,8 @@ class Replica:
     dropout: tuple[float, ...] = ()
     max_epochs: int = 200
     hyper: dict[str, float] = field(default_factory=dict)
+    tol: float | None = None
+    n_iter_no_change: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,13 +127,17 @@ class Trained:
     reason : str
         "converged", "max_epochs", "diverged", "interrupted" or "stopped".
     state : dict
-        What a later training needs to go on as if it had not been interrupted.
+        What a later training needs to go on as if it had not been interrupted; empty for a replica
+        among others.
+    seconds : list of float
+        Time of each record since the training began.
     """
 
     values: dict[str, Tensor]
     records: list[dict[str, float]]
     reason: str
     state: dict[str, Any]
+    seconds: list[float] = field(default_factory=list)
 
 
 class Watch(Protocol):
@@ -190,6 +200,8 @@ class Trainer:
         )
         self.pace = settings.schedule.start(len(replicas))
         self.epochs, self.steps, self.samples = 0, 0, [0] * len(replicas)
+        #: Set by another thread to end the training at the next batch.
+        self.cancelled = Event()
         self._masks: MaskSource | None = None
         if any(replica.dropout for replica in replicas):
             seeds = [int(replica.generator.randint(2**31 - 1)) for replica in replicas]
@@ -280,6 +292,8 @@ class Trainer:
         steps = watch if watch is not None and watch.by_batch else None
         penalised = self.penalty.smooth or self.penalty.sharp
         for i, batch in enumerate(self.batches.epoch()):
+            if self.cancelled.is_set():
+                raise CancelledError
             program = self.step.program(batch.size, weighted=weighted)
             if steps is not None:
                 steps.batch_begins(batch)

@@ -3,6 +3,7 @@
 from .deleted import DeletedRowsFactor, Deletions, few_are_deleted
 from .moments import Moments, RowBlock, Shift, sums_of_products
 from .plan import Plan, plan_pieces
+from .products import factor_from_products
 from .ridge import RidgeSystem
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "RidgeSystem",
     "RowBlock",
     "Shift",
+    "factor_from_products",
     "few_are_deleted",
     "plan_pieces",
     "sums_of_products",
