@@ -63,10 +63,21 @@ class ThetaEstimator(CallbackSupportMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+    _known_param_names: ClassVar[list[str]]
     #: Rows that a fit needs at least.
     _min_rows: ClassVar[int] = 1
     #: Whether X may be a SciPy sparse matrix; the rows then arrive as `SparseRows`.
     _accepts_sparse: ClassVar[bool] = False
+
+    @classmethod
+    def _get_param_names(cls) -> list[str]:
+        """Names of the parameters, which scikit-learn reads from the signature at every call.
+
+        Of forty parameters that takes a quarter of a millisecond, and a clone asks three times.
+        """
+        if "_known_param_names" not in vars(cls):
+            cls._known_param_names = super()._get_param_names()
+        return cls._known_param_names
 
     def _input_rows(self, X: Any, *, reset: bool, min_rows: int = 1) -> Any:
         """Validate X and give its rows (n, d), float32 or float64."""

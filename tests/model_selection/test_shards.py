@@ -89,9 +89,9 @@ def test_errors_and_warnings_come_back(client, data):
             search = FusedGridSearchCV(LinearRegressor(), {"alpha": [-1.0, 0.1]}).fit(*data)
         assert np.isnan(search.cv_results_["mean_test_score"][0])
         with pytest.raises(ValueError, match="'alpha' parameter"):
-            FusedGridSearchCV(
-                LinearRegressor(), {"alpha": [-1.0, 0.1]}, error_score="raise"
-            ).fit(*data)
+            FusedGridSearchCV(LinearRegressor(), {"alpha": [-1.0, 0.1]}, error_score="raise").fit(
+                *data
+            )
 
 
 @pytest.mark.slow

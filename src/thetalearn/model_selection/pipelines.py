@@ -50,12 +50,13 @@ class Parts:
         others = {k: v for k, v in params.items() if not k.startswith(f"{name}__")}
         return others, own
 
-    def fitted_state(self, prefix: Pipeline | None) -> dict[str, Any]:
+    def fitted_state(self, prefix: Pipeline | None, last: Any) -> dict[str, Any]:
         """Attributes of the whole once prefix and last step are fitted."""
         if self.prefix is None:
             return {}
         assert prefix is not None
-        return {"steps": [*prefix.steps, (self.estimator.steps[-1][0], self.last)]}
+        before = prefix.steps if len(self.estimator.steps) > 1 else []
+        return {"steps": [*before, (self.estimator.steps[-1][0], last)]}
 
 
 def split_estimator(estimator: Any) -> Parts:

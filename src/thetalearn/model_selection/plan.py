@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from ..fusion import NotFusable, ReplicaFit
 from .fingerprint import fingerprint
 from .pipelines import Parts, split_estimator
+from .protocol import require_protocol
 from .report import FusedReport
 from .tasks import Task
 
@@ -36,6 +37,8 @@ class Member:
         The number of its split.
     bucket : hashable
         Equal for fits that can be made together.
+    free : dict
+        The parameters of the last step in which fits of the bucket may differ.
     prefix_params : dict
         Arguments of fit for the preprocessing.
     """
@@ -45,6 +48,7 @@ class Member:
     fit: ReplicaFit
     split: int
     bucket: Hashable
+    free: dict[str, Any]
     prefix_params: dict[str, Any]
 
 
@@ -94,27 +98,20 @@ def _member(task: Task, split: int, rows: np.ndarray) -> Member:
     weight = own_params.pop("sample_weight", None)
     if own_params:
         raise NotFusable(f"fit is passed {', '.join(sorted(own_params))}")
-    free = last.replica_parameters()
+    names = last.replica_parameters()
     params = last.get_params(deep=False)
-    fixed = fingerprint({name: params[name] for name in sorted(params) if name not in free})
+    free = {name: params.pop(name) for name in sorted(names & params.keys())}
+    fixed = fingerprint(params)
     fit = ReplicaFit(last, 0, rows, weight)
     bucket = parts.key, kind, fixed, weight is None
-    return Member(task, parts, fit, split, bucket, prefix_params)
-
-
-def require_protocol(kind: type) -> None:
-    """Raise where a class takes no part in fused fits."""
-    if not hasattr(kind, "fit_replicas"):
-        raise NotFusable(f"{kind.__name__} has no method fit_replicas")
+    return Member(task, parts, fit, split, bucket, free, prefix_params)
 
 
 def varied(members: list[Member]) -> tuple[str, ...]:
     """Names of the parameters in which fits differ."""
-    tables = [member.parts.last.get_params(deep=False) for member in members]
+    tables = [member.free for member in members]
     return tuple(
-        name
-        for name in sorted(tables[0])
-        if len({fingerprint(table[name]) for table in tables}) > 1
+        name for name in tables[0] if len({fingerprint(table[name]) for table in tables}) > 1
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -12,13 +13,16 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from ..fusion import Source
+from ..fusion import ReplicaFit, Source
 from .plan import Member, grouped, plan, varied
 from .report import Bucket, FusedReport
-from .stand_in import Blocks, Responses, RowsOf, fitted
+from .stand_in import Blocks, Responses, RowsOf, fitted, twin
 from .tasks import Task, n_bytes_of, n_rows_of, rows_of
 
 __all__ = ["FusedRun"]
+
+#: X and y.
+Data = tuple[Blocks, Blocks]
 
 
 @dataclass(eq=False)
@@ -79,42 +83,28 @@ class FusedRun:
         for bucket, found in grouped(members, lambda member: member.bucket).items():
             name = type(found[0].parts.last).__name__
             self._buckets[bucket] = Bucket(name, 0, varied(found))
-        blocks = Blocks(members[0].task.arguments["X"], self.memory_budget // 4)
+        arguments = members[0].task.arguments
+        data = (
+            Blocks(arguments["X"], self.memory_budget // 4),
+            Blocks(arguments["y"], self.memory_budget // 16),
+        )
         for group in grouped(members, lambda member: member.parts.key).values():
-            self._fit_group(group, blocks)
+            self._fit_group(group, data)
         self.report.buckets.extend(bucket for bucket in self._buckets.values() if bucket.n_fits)
         self.report.n_fused += len(self.results)
 
-    def _fit_group(self, group: list[Member], blocks: Blocks) -> None:
-        """Fit the candidates that share their preprocessing."""
-        by_split = grouped(group, lambda member: member.split)
-        for splits in self._splits_at_once(group[0], list(by_split)):
-            members = [member for split in splits for member in by_split[split]]
-            prefixes = self._prefixes(members)
-            able = [member for member in members if member.split in prefixes]
-            for found in grouped(able, lambda member: member.bucket).values():
-                self._fit_bucket(found, prefixes, blocks)
-
-    def _splits_at_once(self, first: Member, splits: list[int]) -> Iterator[list[int]]:
-        """Splits whose transformed rows fit the budget together."""
-        size = len(splits)
-        if first.parts.prefix is not None:
-            # Transformed rows may be wider than those of X.
-            size = max(1, self.memory_budget // (2 * n_bytes_of(first.task.arguments["X"]) + 1))
-        for start in range(0, len(splits), size):
-            yield splits[start : start + size]
-
-    def _prefixes(self, members: list[Member]) -> dict[int, Prefix]:
-        """The data of each split: X itself, or its training rows behind the preprocessing."""
-        found: dict[int, Prefix] = {}
-        arguments = members[0].task.arguments
-        whole = Prefix(None, Source(arguments["X"], arguments["y"]))
-        for split, own in grouped(members, lambda member: member.split).items():
+    def _fit_group(self, group: list[Member], data: Data) -> None:
+        """Fit the candidates that share their preprocessing, as many splits at once as fit."""
+        prefixes: dict[int, Prefix] = {}
+        size, whole = 0, None
+        for split, own in grouped(group, lambda member: member.split).items():
             if own[0].parts.prefix is None:
-                found[split] = whole
+                arguments = own[0].task.arguments
+                whole = whole or Prefix(None, Source(arguments["X"], arguments["y"]))
+                prefixes[split] = whole
                 continue
             try:
-                prefix = found[split] = fit_prefix(own[0])
+                prefix = fit_prefix(own[0])
             except Exception as error:
                 # Each of these pipelines fails by itself, with the same error.
                 self.report.one_by_one(f"the preprocessing fails ({error})", len(own))
@@ -123,29 +113,39 @@ class FusedRun:
             positions = np.arange(n_rows_of(prefix.source.X))
             for member in own:
                 member.fit.rows = positions
-                member.fit.warnings.extend(prefix.warnings)
-        return found
+            prefixes[split] = prefix
+            # Networks put the rows of all splits side by side once more.
+            size += 2 * n_bytes_of(prefix.source.X)
+            if size > self.memory_budget // 2:
+                self._fit_buckets(group, prefixes, data)
+                prefixes, size = {}, 0
+        self._fit_buckets(group, prefixes, data)
 
-    def _fit_bucket(
-        self, members: list[Member], prefixes: dict[int, Prefix], blocks: Blocks
-    ) -> None:
+    def _fit_buckets(self, group: list[Member], prefixes: dict[int, Prefix], data: Data) -> None:
+        """Fit the candidates of some splits, bucket by bucket."""
+        able = [member for member in group if member.split in prefixes]
+        for found in grouped(able, lambda member: member.bucket).values():
+            self._fit_bucket(found, prefixes, data)
+
+    def _fit_bucket(self, members: list[Member], prefixes: dict[int, Prefix], data: Data) -> None:
         """Fit a bucket, and score fits as soon as they are made."""
         if self.failures and min(self.failures) < min(m.task.number for m in members):
             return
         waiting = {id(member.fit): member for member in members}
-        unfitted = {id(member.fit): vars(member.parts.last).copy() for member in members}
+        unfitted = {id(member.fit): attributes_of(member.parts.last) for member in members}
         sources = list({id(p.source): p.source for p in prefixes.values()}.values())
         for member in members:
             member.fit.source = sources.index(prefixes[member.split].source)
         kind, bucket = type(members[0].parts.last), self._buckets[members[0].bucket]
-        made = kind.fit_replicas(
-            [member.fit for member in members], sources, memory_budget=self.memory_budget // 2
-        )
+        fits, budget = [member.fit for member in members], self.memory_budget // 2
+        made: Iterator[list[ReplicaFit]] | None = None
         while waiting:
             start = time.perf_counter()
             try:
+                made = made or kind.fit_replicas(fits, sources, memory_budget=budget)
                 done = next(made)
             except StopIteration:
+                self.report.one_by_one(f"{kind.__name__} has not given them back", len(waiting))
                 break
             except Exception as error:
                 reason = f"{kind.__name__} could not be fitted together ({error})"
@@ -156,14 +156,14 @@ class FusedRun:
             bucket.n_fits += len(done)
             bucket.fit_time += seconds
             for split, own in grouped(finished, lambda member: member.split).items():
-                self._score(own, prefixes[split], blocks, seconds / len(done))
+                self._score(own, prefixes[split], data, seconds / len(done))
             for member in finished:
                 if not member.task.keeps_estimator():
                     restore(member.parts.last, unfitted[id(member.fit)])
         for number, member in waiting.items():
             restore(member.parts.last, unfitted[number])
 
-    def _score(self, members: list[Member], prefix: Prefix, blocks: Blocks, seconds: float) -> None:
+    def _score(self, members: list[Member], prefix: Prefix, data: Data, seconds: float) -> None:
         """Let scikit-learn score fitted candidates of one split."""
         sound = [member for member in members if member.fit.error is None]
         responses = Responses([member.parts.last for member in sound], prefix.encode)
@@ -172,21 +172,22 @@ class FusedRun:
             task = member.task
             if self.failures and min(self.failures) < task.number:
                 continue
+            # A pipeline warns of its first steps first.
+            member.fit.warnings[:0] = prefix.warnings
             shared = responses if task.responses_may_be_shared() and id(member) in places else None
-            rows = RowsOf(
-                blocks,
-                task.arguments["train"],
-                task.arguments["test"],
-                task.looks_at_training_rows(),
-            )
-            state = member.parts.fitted_state(prefix.pipeline)
+            train, test = task.arguments["train"], task.arguments["test"]
+            X, y = (RowsOf(part, train, test, task.looks_at_training_rows()) for part in data)
             before = vars(task.estimator).copy()
             place = places.get(id(member), 0)
+            estimator, last = task.estimator, member.parts.last
+            if not task.responses_may_be_shared():
+                # A scorer of the user's may keep what it is shown.
+                last = twin(last)
+                estimator = twin(estimator) if member.parts.prefix is not None else last
+            state = member.parts.fitted_state(prefix.pipeline, last)
             try:
-                with fitted(
-                    task.estimator, member.parts.last, state, member.fit, shared, self._shown, place
-                ):
-                    result = task.call(rows)
+                with fitted(estimator, last, state, member.fit, shared, self._shown, place):
+                    result = task.call(X, y, estimator)
             except Exception as error:
                 self.failures[task.number] = error
                 continue
@@ -209,6 +210,14 @@ def fit_prefix(member: Member) -> Prefix:
         warnings.simplefilter("always")
         transformed = prefix.fit_transform(X, y, **member.prefix_params)
     return Prefix(prefix, Source(transformed, y), time.perf_counter() - start, caught)
+
+
+def attributes_of(estimator: Any) -> dict[str, Any]:
+    """Attributes of an estimator, with generators as they are now."""
+    return {
+        name: copy.deepcopy(value) if isinstance(value, np.random.RandomState) else value
+        for name, value in vars(estimator).items()
+    }
 
 
 def restore(estimator: Any, attributes: dict[str, Any]) -> None:

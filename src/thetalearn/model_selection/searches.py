@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -26,7 +26,7 @@ __all__ = [
     "FusedRandomizedSearchCV",
 ]
 
-Grid = Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Iterable[Any]]]
+Grid = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 Distributions = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 Scoring = str | Callable[..., Any] | Sequence[str] | Mapping[str, Any] | None
 Refit = bool | str | Callable[[dict[str, Any]], int]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from sklearn import config_context, get_config
+
 from ..exceptions import warn_user
 from .backend import Call, Outer
 from .plan import plan
@@ -94,7 +96,8 @@ def _handed_out(
     trouble: Exception | None = None
     for _ in range(ATTEMPTS):
         calls: list[Call] = [
-            (run_shard, (i, shard, (data,), budget), {}) for i, (shard, budget) in left.items()
+            (run_shard, (i, shard, (data,), budget, get_config()), {})
+            for i, (shard, budget) in left.items()
         ]
         try:
             for i, done in outer.run(calls, one_by_one=True):
@@ -110,7 +113,7 @@ def _handed_out(
         UserWarning,
     )
     for i, (shard, budget) in left.items():
-        yield run_shard(i, shard, (data,), budget)[1]
+        yield run_shard(i, shard, (data,), budget, get_config())[1]
 
 
 def without_data(task: Task) -> Task:
@@ -119,7 +122,11 @@ def without_data(task: Task) -> Task:
 
 
 def run_shard(
-    number: int, shard: list[Task], data: tuple[tuple[Any, Any]], memory_budget: int
+    number: int,
+    shard: list[Task],
+    data: tuple[tuple[Any, Any]],
+    memory_budget: int,
+    config: dict[str, Any],
 ) -> tuple[int, Done]:
     """Fuse the tasks of one shard; what runs on a worker.
 
@@ -128,7 +135,8 @@ def run_shard(
     ((X, y),) = data
     tasks = [replace(task, arguments=task.arguments | {"X": X, "y": y}) for task in shard]
     run = FusedRun(memory_budget, FusedReport(), at_least=1)
-    with warnings.catch_warnings(record=True) as caught:
+    # scikit-learn's settings are those of a thread, and do not travel by themselves.
+    with config_context(**config), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         run.make(tasks)
     shown = [(str(w.message), w.category) for w in caught]

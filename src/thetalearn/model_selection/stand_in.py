@@ -13,11 +13,10 @@ import numpy as np
 from sklearn import get_config
 
 from ..fusion import ReplicaFit
+from .protocol import RESPONSE_METHODS, predicts_together
 from .tasks import n_bytes_of, n_rows_of, rows_of
 
-__all__ = ["Blocks", "Responses", "RowsOf", "fitted"]
-
-RESPONSE_METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+__all__ = ["Blocks", "Responses", "RowsOf", "fitted", "twin"]
 
 
 class Blocks:
@@ -53,7 +52,7 @@ class Blocks:
 
 
 class RowsOf:
-    """Stands for X where rows are taken: training rows are not copied for a fit that is made.
+    """Stands for X, or y, where rows are taken: no training rows are copied for a fit that is made.
 
     Parameters
     ----------
@@ -81,6 +80,17 @@ class RowsOf:
             return self._blocks.get(self._train) if self._with_training_rows else None
         return rows_of(self._blocks.X, rows)
 
+    @property
+    def iloc(self) -> RowsOf:
+        """Rows by number; scikit-learn finds this, and looks no further for kinds of tables."""
+        return self
+
+    loc = iloc
+
+    def take(self, rows: Any, axis: int = 0) -> Any:
+        """Rows by number."""
+        return self[rows]
+
 
 def _same(a: Any, b: Any) -> bool:
     return a is b or (np.shape(a) == np.shape(b) and bool(np.array_equal(a, b)))
@@ -101,7 +111,8 @@ class Responses:
     MAX_BLOCKS = 2
 
     def __init__(self, estimators: Sequence[Any], encode: Callable[[Any], Any]) -> None:
-        self._estimators, self._encode = list(estimators), encode
+        # Twins, since the estimators themselves will look in here.
+        self._estimators, self._encode = [twin(one) for one in estimators], encode
         self._blocks: list[_Block] = []
 
     def encoded(self, X: Any) -> Any:
@@ -129,25 +140,29 @@ class Responses:
 
     def _answer(self, k: int, method: str, block: _Block) -> Any:
         if method not in block.answers:
-            # None while they are made: estimators asked one by one must not look in here.
-            block.answers[method] = None
             block.answers[method] = self._all(method, block.encoded)
         answers = block.answers[method]
         return self._alone(k, method, block.encoded) if answers is None else answers[k]
 
     def _alone(self, k: int, method: str, X: Any) -> Any:
-        # By its class, since the estimator itself may look in here.
-        return getattr(type(self._estimators[k]), method)(self._estimators[k], X)
+        return getattr(self._estimators[k], method)(X)
 
     def _all(self, method: str, X: Any) -> list[Any] | None:
-        together = getattr(type(self._estimators[0]), "predict_replicas", None)
-        if together is None or len(self._estimators) < 2:
+        kind: Any = type(self._estimators[0])
+        if len(self._estimators) < 2 or not predicts_together(kind):
             return None
         try:
-            return together(self._estimators, X, method)
+            return kind.predict_replicas(self._estimators, X, method)
         except Exception:
             # Whatever it was: the estimator's own method raises it where scikit-learn expects it.
             return None
+
+
+def twin(estimator: Any) -> Any:
+    """An estimator with the same attributes, which outlive those of the first."""
+    other = object.__new__(type(estimator))
+    vars(other).update(vars(estimator))
+    return other
 
 
 @dataclass
@@ -162,10 +177,16 @@ class _Block:
 class _Answer:
     """A method of one estimator that looks into the answers of all."""
 
-    def __init__(self, look: Callable[[int, str, Any], Any], k: int, name: str) -> None:
-        self._look, self._k, self.__name__ = look, k, name
+    def __init__(
+        self, look: Callable[[int, str, Any], Any], k: int, estimator: Any, name: str
+    ) -> None:
+        self._look, self._k, self._estimator, self.__name__ = look, k, estimator, name
 
-    def __call__(self, X: Any) -> Any:
+    def __call__(self, X: Any, *further: Any, **params: Any) -> Any:
+        if further or params:
+            return getattr(type(self._estimator), self.__name__)(
+                self._estimator, X, *further, **params
+            )
         return self._look(self._k, self.__name__, X)
 
 
@@ -200,6 +221,8 @@ def fitted(
     """
 
     def find(*data: Any, **params: Any) -> Any:
+        # A scorer may fit it again, or pickle it.
+        del vars(estimator)["fit"]
         for caught in fit.warnings:
             warnings.warn_explicit(
                 caught.message, caught.category, caught.filename, caught.lineno, registry=registry
@@ -217,7 +240,7 @@ def fitted(
     def answer(target: Any, look: Callable[[int, str, Any], Any]) -> None:
         for name in RESPONSE_METHODS:
             if hasattr(target, name):
-                vars(target)[name] = _Answer(look, k, name)
+                vars(target)[name] = _Answer(look, k, target, name)
 
     def score(X: Any, y: Any = None, sample_weight: Any = None, **params: Any) -> Any:
         assert responses is not None

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import clone
 from sklearn.utils import get_tags
 
@@ -85,6 +86,8 @@ class Task:
             return "there is no y"
         if get_tags(self.estimator).input_tags.pairwise:
             return "X is a matrix of pairs, which is cut by rows and columns"
+        if get_config()["array_api_dispatch"]:
+            return "array_api_dispatch=True asks for the arrays themselves"
         caller = arguments.get("caller")
         if getattr(caller, "_skl_callbacks", None) or getattr(
             self.estimator, "_skl_callbacks", None
@@ -111,9 +114,12 @@ class Task:
         """Whether the fitted estimator is part of the result."""
         return bool(self.arguments.get("return_estimator"))
 
-    def call(self, X: Any) -> Any:
-        """Call scikit-learn's function, with X or what stands for it."""
-        changes: dict[str, Any] = {"X": X}
+    def call(self, X: Any, y: Any, estimator: Any) -> Any:
+        """Call scikit-learn's function, with what stands for X, y and for the clone."""
+        changes: dict[str, Any] = {"X": X, "estimator": estimator}
+        if self.function is fit_and_score:
+            # The other function counts the classes of y itself.
+            changes["y"] = y
         if self.parameters and self.arguments.get("verbose", 0) <= 1:
             # They are set already, and nothing is printed.
             changes["parameters"] = None

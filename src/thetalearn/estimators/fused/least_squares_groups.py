@@ -225,6 +225,7 @@ class Group:
                 unsafe.append(row_set)
                 continue
             for fit, c in zip(row_set.fits, coef, strict=True):
+                assert c is not None  # a penalty makes it safer still
                 row_set.finish(fit, factor, moments.complete(c))
             yield row_set.fits
         return unsafe

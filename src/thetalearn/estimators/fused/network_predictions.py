@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
@@ -15,11 +15,15 @@ from torch import Tensor
 
 from ...rows import Rows, row_blocks
 from ...solvers.gradient.replicas import cut, in_threads
+from ...threads import one_thread
 
 __all__ = ["Evaluated", "predict_together"]
 
 #: Bytes of the values of networks that are evaluated at once.
 CACHE = 2**21
+
+#: Multiplications that are worth more than one thread.
+SEVERAL_THREADS = 2**28
 
 #: Rows that networks are evaluated on at once, at least.
 FEW_ROWS = 256
@@ -63,7 +67,8 @@ def predict_together(estimators: Sequence[Any], X: Any, method: str) -> list[Any
     for number, one in enumerate(estimators):
         # Dropout says nothing to prediction.
         groups[replace(one.architecture_, dropout=()), one._parameter_dtype()].append(number)
-    n_threads = torch.get_num_threads()
+    size = sum(sum(coef.size for coef in one.coefs_) for one in estimators) * len(rows)
+    n_threads = torch.get_num_threads() if size >= SEVERAL_THREADS else 1
     parts = [
         part
         for group in groups.values()
@@ -71,11 +76,21 @@ def predict_together(estimators: Sequence[Any], X: Any, method: str) -> list[Any
     ]
     jobs = (partial(_outputs, [estimators[number] for number in part], rows) for part in parts)
     results: dict[int, Any] = {}
-    for part, stack in zip(parts, in_threads(jobs, min(n_threads, len(parts))), strict=True):
+    for part, stack in zip(parts, _made(jobs, min(n_threads, len(parts))), strict=True):
         for number, outputs in zip(part, stack.unbind(), strict=True):
             known = Evaluated(outputs, rows.shape, rows.dtype, rows.device)
             results[number] = getattr(estimators[number], method)(known)
     return [results[number] for number in range(len(estimators))]
+
+
+def _made(jobs: Iterable[Callable[[Event], Tensor]], n_threads: int) -> Iterator[Tensor]:
+    """Results of jobs, which few of them give sooner without a thread of their own."""
+    if n_threads > 1:
+        yield from in_threads(jobs, n_threads)
+        return
+    with one_thread():
+        for job in jobs:
+            yield job(Event())
 
 
 def _columns(estimator: Any) -> tuple[int, list[str] | None, str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import pairwise
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import islice, pairwise
 from math import prod
 from threading import Event
 from typing import TypeVar
@@ -26,6 +27,9 @@ T = TypeVar("T")
 
 #: Bytes that the parameters, the optimizer's memory and the buffers of a chunk may take together.
 CHUNK_BYTES = 2**23
+
+#: Seconds below which a job is a short one.
+SHORT = 1.0
 
 #: Replicas of a chunk, at most.
 CHUNK = 40
@@ -103,9 +107,10 @@ def in_threads(jobs: Iterable[Callable[[Event], T]], n_threads: int) -> Iterator
     """Run jobs on threads of their own, with linear algebra on one thread in each.
 
     Jobs are taken from the iterable as threads become free, and one more is kept ready, so that no
-    more than ``n_threads + 1`` of them, with their results, are alive at a time. If the caller is
-    interrupted or gives up the iterator, no job is begun any more, and this waits for those that
-    run.
+    more than ``n_threads + 1`` of them, with their results, are alive at a time. Short jobs are run
+    in rounds instead, since a caller who is at work in Python between two results would hold up
+    the threads. If the caller is interrupted or gives up the iterator, no job is begun any more,
+    and this waits for those that run.
 
     Parameters
     ----------
@@ -125,20 +130,28 @@ def in_threads(jobs: Iterable[Callable[[Event], T]], n_threads: int) -> Iterator
     [0, 1, 4, 9]
     """
     cancelled = Event()
-    running: deque[Future[T]] = deque()
+    running: deque[Future[tuple[T, float]]] = deque()
 
-    def run(job: Callable[[Event], T]) -> T:
+    def run(job: Callable[[Event], T]) -> tuple[T, float]:
+        start = time.perf_counter()
         with one_thread(), torch.inference_mode(False):
-            return job(cancelled)
+            return job(cancelled), time.perf_counter() - start
 
     pool = ThreadPoolExecutor(max_workers=max(1, n_threads))
+    waiting, short = iter(jobs), True
     try:
-        for job in jobs:
-            running.append(pool.submit(run, job))
-            if len(running) > n_threads:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
+        while True:
+            if not (running and short):
+                room = max(1, n_threads) + (not short) - len(running)
+                ready = islice(waiting, max(0, room))
+                running.extend(pool.submit(run, job) for job in ready)
+            if not running:
+                return
+            result, seconds = running.popleft().result()
+            short = seconds < SHORT
+            if short:
+                wait(running)
+            yield result
     finally:
         cancelled.set()
         pool.shutdown(cancel_futures=True)
