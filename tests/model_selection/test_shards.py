@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -10,18 +11,41 @@ import time
 import joblib
 import numpy as np
 import pytest
+from joblib.parallel import ThreadingBackend
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from thetalearn import FusedGridSearchCV, LinearRegressor, MLPRegressor
 
-distributed = pytest.importorskip("distributed")
+
+class Elsewhere(ThreadingBackend):
+    """A backend that joblib does not know, as those of clusters are."""
+
+
+class Forgetful(Elsewhere):
+    """Loses the first calls that it is given."""
+
+    losses = 0
+    max_losses = 1
+
+    def submit(self, func, callback=None):
+        if self.losses < self.max_losses:
+            type(self).losses += 1
+
+            def lost():
+                raise ConnectionError("the worker is gone")
+
+            return super().submit(lost, callback)
+        return super().submit(func, callback)
+
+    apply_async = submit
 
 
 @pytest.fixture(scope="module")
 def client():
     """Two worker processes on this machine."""
+    distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
@@ -57,6 +81,35 @@ MODEL = make_pipeline(
     StandardScaler(), MLPRegressor(hidden_layer_sizes=(8,), max_iter=4, random_state=0)
 )
 GRID = {"mlpregressor__alpha": [1e-4, 1e-2, 1.0], "mlpregressor__learning_rate_init": [0.01, 0.1]}
+
+
+def test_any_backend_that_is_not_joblibs_own_gets_shards(data):
+    grid = {"alpha": np.logspace(-3, 1, 8)}
+    with joblib.parallel_config(backend=Elsewhere(), n_jobs=2):
+        search = FusedGridSearchCV(LinearRegressor(), grid).fit(*data)
+    assert search.fused_report_.n_fused == 40
+    assert len(search.fused_report_.buckets) == 4, "two shards for each worker"
+    expected = GridSearchCV(LinearRegressor(), grid).fit(*data)
+    same_scores(scores_of(search), scores_of(expected), 1e-12)
+
+
+@pytest.mark.parametrize("losses", [1, 100])
+def test_shards_that_are_lost_are_made_again(data, losses, monkeypatch):
+    monkeypatch.setattr(Forgetful, "losses", 0)
+    monkeypatch.setattr(Forgetful, "max_losses", losses)
+    grid = {"alpha": np.logspace(-3, 1, 8)}
+    always = losses == 100
+    with (
+        joblib.parallel_config(backend=Forgetful(), n_jobs=2),
+        pytest.warns(UserWarning, match="fitted in this process")
+        if always
+        else contextlib.nullcontext(),
+    ):
+        search = FusedGridSearchCV(LinearRegressor(), grid).fit(*data)
+    assert Forgetful.losses >= min(losses, 3)
+    assert search.fused_report_.n_fused == 40
+    expected = GridSearchCV(LinearRegressor(), grid).fit(*data)
+    same_scores(scores_of(search), scores_of(expected), 1e-12)
 
 
 @pytest.mark.slow

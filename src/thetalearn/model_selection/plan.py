@@ -20,6 +20,9 @@ __all__ = ["Member", "grouped", "plan"]
 
 Item = TypeVar("Item")
 
+#: Preprocessing, class, parameters that are alike, and whether rows have no weights.
+Bucket = tuple[Hashable, type, Hashable, bool]
+
 
 @dataclass(eq=False)
 class Member:
@@ -47,7 +50,7 @@ class Member:
     parts: Parts
     fit: ReplicaFit
     split: int
-    bucket: Hashable
+    bucket: Bucket
     free: dict[str, Any]
     prefix_params: dict[str, Any]
 
@@ -59,14 +62,20 @@ def plan(tasks: Iterable[Task], report: FusedReport, at_least: int = 2) -> list[
     """
     splits: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
     members: list[Member] = []
+    known: dict[Bucket, Bucket] = {}
     for task in tasks:
         key = id(task.arguments["train"]), id(task.arguments["test"])
         if key not in splits:
             splits[key] = len(splits), task.training_rows()
         try:
-            members.append(_member(task, *splits[key]))
+            member = _member(task, *splits[key])
         except NotFusable as obstacle:
             report.one_by_one(str(obstacle))
+            continue
+        # Keys are long, and the same for many.
+        member.bucket = known.setdefault(member.bucket, member.bucket)
+        member.parts.key = member.bucket[0]
+        members.append(member)
     kept: list[Member] = []
     for found in grouped(members, lambda member: member.bucket).values():
         if len(found) < at_least:

@@ -166,7 +166,9 @@ class FusedRun:
     def _score(self, members: list[Member], prefix: Prefix, data: Data, seconds: float) -> None:
         """Let scikit-learn score fitted candidates of one split."""
         sound = [member for member in members if member.fit.error is None]
-        responses = Responses([member.parts.last for member in sound], prefix.encode)
+        responses = Responses(
+            [member.parts.last for member in sound], prefix.encode, self.memory_budget // 16
+        )
         places = {id(member): k for k, member in enumerate(sound)}
         for member in members:
             task = member.task

@@ -71,6 +71,7 @@ def run_shards(
     shards = [[member.task for member in members[a:b]] for a, b in pairwise(bounds)]
     arguments = members[0].task.arguments
     data = arguments["X"], arguments["y"]
+    by_number = {task.number: task for task in tasks}
     failures: dict[int, Exception] = {}
     results: dict[int, Any] = {}
     for done in _handed_out(shards, data, outer, memory_budget):
@@ -80,7 +81,7 @@ def run_shards(
         for message, category in done.warnings:
             warnings.warn(message, category, stacklevel=2)
         for number, result in done.results.items():
-            note(next(task for task in tasks if task.number == number), result)
+            note(by_number[number], result)
     if failures:
         raise failures[min(failures)]
     return results

@@ -105,15 +105,20 @@ class Responses:
         Fitted to the same rows, of one class: the last steps where there are pipelines.
     encode : callable
         What precedes them in their pipelines, applied to rows.
+    max_bytes : int
+        Memory of the answers to one question.
     """
 
     #: Test rows and training rows take turns.
     MAX_BLOCKS = 2
 
-    def __init__(self, estimators: Sequence[Any], encode: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, estimators: Sequence[Any], encode: Callable[[Any], Any], max_bytes: int
+    ) -> None:
         # Twins, since the estimators themselves will look in here.
         self._estimators, self._encode = [twin(one) for one in estimators], encode
         self._blocks: list[_Block] = []
+        self._max_bytes = max_bytes
 
     def encoded(self, X: Any) -> Any:
         """Rows as the estimators take them."""
@@ -139,23 +144,35 @@ class Responses:
         return block
 
     def _answer(self, k: int, method: str, block: _Block) -> Any:
-        if method not in block.answers:
-            block.answers[method] = self._all(method, block.encoded)
-        answers = block.answers[method]
-        return self._alone(k, method, block.encoded) if answers is None else answers[k]
+        first, answers = block.answers.get(method, (0, []))
+        if not first <= k < first + len(answers):
+            some = slice(k, k + self._at_once(block.encoded))
+            answers = self._together(some, method, block.encoded)
+            block.answers[method] = k, answers
+            first = k
+        answer = answers[k - first]
+        return self._alone(k, method, block.encoded) if answer is None else answer
+
+    def _at_once(self, X: Any) -> int:
+        """Estimators whose answers fit the memory; they are asked in their order."""
+        outputs = len(getattr(self._estimators[0], "classes_", [0]))
+        # Once more while they are made.
+        return max(2, self._max_bytes // (16 * outputs * max(n_rows_of(X), 1)))
 
     def _alone(self, k: int, method: str, X: Any) -> Any:
         return getattr(self._estimators[k], method)(X)
 
-    def _all(self, method: str, X: Any) -> list[Any] | None:
-        kind: Any = type(self._estimators[0])
-        if len(self._estimators) < 2 or not predicts_together(kind):
-            return None
+    def _together(self, some: slice, method: str, X: Any) -> list[Any]:
+        """Answers of some; None for one who has to answer alone."""
+        asked = self._estimators[some]
+        nothing = [None] * len(asked)
+        if len(asked) < 2 or not predicts_together(type(asked[0])):
+            return nothing
         try:
-            return kind.predict_replicas(self._estimators, X, method)
+            return type(asked[0]).predict_replicas(asked, X, method) or nothing
         except Exception:
             # Whatever it was: the estimator's own method raises it where scikit-learn expects it.
-            return None
+            return nothing
 
 
 def twin(estimator: Any) -> Any:
@@ -167,11 +184,11 @@ def twin(estimator: Any) -> Any:
 
 @dataclass
 class _Block:
-    """Rows of X, the same rows encoded, and answers for them by method."""
+    """Rows of X, the same rows encoded, and by method the answers of some, from a first on."""
 
     rows: Any
     encoded: Any
-    answers: dict[str, list[Any] | None]
+    answers: dict[str, tuple[int, list[Any]]]
 
 
 class _Answer:
