@@ -21,6 +21,7 @@ estimator of any package takes part by three methods.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,24 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["FusableEstimator", "NotFusable", "ReplicaFit", "Source"]
+__all__ = ["FusableEstimator", "NotFusable", "ReplicaFit", "Source", "caught_warnings"]
+
+
+_FILTERS = threading.RLock()
+
+
+@contextmanager
+def caught_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    """Keep the warnings of the block, one thread at a time: filters are those of the process.
+
+    Yields
+    ------
+    list of warnings.WarningMessage
+        What was warned of.
+    """
+    with _FILTERS, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
 
 
 class NotFusable(Exception):
@@ -61,7 +79,8 @@ class ReplicaFit:
     source : int
         Which of the sources.
     rows : ndarray of int of shape (n,)
-        Numbers of its training rows, in the order in which ``fit`` would see them.
+        Numbers of its training rows, in the order in which ``fit`` would see them; not to be
+        changed, as other fits have the same.
     sample_weight : ndarray of shape (n,) or None
         Weights of these rows, as passed to ``fit`` and not validated.
     error : Exception or None
@@ -80,8 +99,7 @@ class ReplicaFit:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Note what goes wrong in the block as this fit's error, and keep its warnings."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with caught_warnings() as caught:
             try:
                 yield
             except Exception as error:

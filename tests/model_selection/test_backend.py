@@ -14,7 +14,9 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.parallel import Parallel
 
+from tests.model_selection.agreement import ROUTING
 from tests.model_selection.toys import ToyRidge
 from thetalearn import FusedGridSearchCV
 from thetalearn.model_selection.backend import CatchingBackend, Outer
@@ -43,7 +45,7 @@ class Caught:
 
 
 def squares(n: int, **options: Any) -> list[float]:
-    return joblib.Parallel(**options)(joblib.delayed(square)(i) for i in range(n))
+    return Parallel(**options)(joblib.delayed(square)(i) for i in range(n))
 
 
 @pytest.mark.parametrize("n_jobs", [None, 1, 2, -1])
@@ -73,7 +75,7 @@ def test_only_the_next_parallel_is_caught() -> None:
 
 def test_a_parallel_used_several_times_is_caught_each_time() -> None:
     run = Caught()
-    with CatchingBackend(run), joblib.Parallel() as parallel:
+    with CatchingBackend(run), Parallel() as parallel:
         for n in (3, 4):
             assert parallel(joblib.delayed(square)(i) for i in range(n)) == [
                 i * i for i in range(n)
@@ -122,7 +124,7 @@ def test_an_exception_reaches_the_caller() -> None:
         pytest.raises(ZeroDivisionError, match="told to"),
         CatchingBackend(lambda calls, outer: outer.run(calls)),
     ):
-        joblib.Parallel(n_jobs=1)(joblib.delayed(fail)(i) for i in range(3))
+        Parallel(n_jobs=1)(joblib.delayed(fail)(i) for i in range(3))
     assert squares(3) == [0, 1, 4]
 
 
@@ -186,6 +188,7 @@ def test_searches_that_are_not_fused_run_on_jobs(pre_dispatch: Any) -> None:
     )
 
 
+@ROUTING
 def test_settings_of_scikit_learn_reach_the_workers_of_a_cluster() -> None:
     weight = RNG.uniform(0.5, 2.0, size=24)
     with (

@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from tests.model_selection.agreement import assert_same_search, run_recorded
+from tests.model_selection.agreement import ROUTING, assert_same_search, run_recorded
 from tests.model_selection.toys import SEEN, Shift, ToyRidge
 from thetalearn import FusedGridSearchCV, fused_cross_val_predict, fused_cross_validate
 
@@ -135,6 +135,7 @@ def test_weights_reach_the_steps_that_they_are_meant_for() -> None:
     assert seen["Shift.weights"] == 3
 
 
+@ROUTING
 @pytest.mark.parametrize("wanted", [True, False])
 def test_metadata_for_preprocessing_are_left_to_scikit_learn(wanted: bool) -> None:
     weight = RNG.uniform(0.5, 2.0, size=30)

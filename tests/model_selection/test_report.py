@@ -75,7 +75,7 @@ def test_an_estimator_may_refuse() -> None:
 def test_one_fit_of_a_shape_is_left_alone() -> None:
     one_split = [(np.arange(20), np.arange(20, 30))]
     report = agreeing(ToyRidge(), {"shape": [1, 2]}, cv=one_split)
-    assert report.reasons == {"no other ToyRidge has the same shape": 2}
+    assert report.reasons == {"no other ToyRidge shares its preprocessing and fixed parameters": 2}
 
 
 @pytest.mark.parametrize(("fails", "n_fused"), [("together", 0), ("halfway", 1)])
@@ -89,7 +89,9 @@ def test_what_cannot_be_made_together_is_made_one_by_one(fails: str, n_fused: in
 def test_fits_that_are_not_given_back_are_made_one_by_one() -> None:
     report = agreeing(ToyRidge(fails="silent"), {"alpha": [0.1, 1.0]})
     assert report.n_fused == 3
-    assert report.reasons == {"ToyRidge has not given them back": 3}
+    assert report.reasons == {
+        "ToyRidge could not be fitted together (some fits were not given back)": 3
+    }
 
 
 def test_an_error_of_one_fit_is_its_own() -> None:

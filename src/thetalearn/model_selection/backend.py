@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import joblib
-from joblib.parallel import ParallelBackendBase, get_active_backend
+from joblib.parallel import FallbackToBackend, ParallelBackendBase, get_active_backend
+from sklearn.utils.parallel import Parallel
 
 __all__ = ["CatchingBackend", "Outer"]
 
@@ -20,8 +21,8 @@ Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 class Outer:
     """The backend that would have made the calls, with the number of jobs asked for."""
 
-    def __init__(self, backend: Any, n_jobs: int | None) -> None:
-        self.backend, self.n_jobs = backend, n_jobs
+    def __init__(self, backend: Any, n_jobs: int | None, **options: Any) -> None:
+        self.backend, self.n_jobs, self.options = backend, n_jobs, options
 
     def run(self, calls: Sequence[Call], *, one_by_one: bool = False) -> Iterable[Any]:
         """Make the calls as they would have been made.
@@ -32,8 +33,9 @@ class Outer:
             return []
         with joblib.parallel_backend(self.backend, n_jobs=self.n_jobs):
             if one_by_one and getattr(self.backend, "supports_return_generator", False):
-                return joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(calls)
-            return joblib.Parallel(n_jobs=self.n_jobs)(calls)
+                options = self.options | {"return_as": "generator"}
+                return joblib.Parallel(n_jobs=self.n_jobs, **options)(calls)
+            return joblib.Parallel(n_jobs=self.n_jobs, **self.options)(calls)
 
     def n_workers(self) -> int:
         """Calls that it makes at the same time."""
@@ -77,13 +79,18 @@ class CatchingBackend(ParallelBackendBase):
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **options: Any) -> int:
         """Take the place of the backend of a `Parallel`."""
+        if not isinstance(parallel, Parallel):
+            # scikit-learn's loops have one of its own; this may be a splitter at work.
+            raise FallbackToBackend(self._outer_backend)
         self._release()
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         self.parallel = parallel
+        names = ("pre_dispatch", "verbose", "timeout")
+        given = {name: getattr(parallel, name) for name in names if hasattr(parallel, name)}
         # All calls have to be known, however many would have been dispatched at first.
         parallel.pre_dispatch = "all"
-        self.outer = Outer(self._outer_backend, n_jobs)
+        self.outer = Outer(self._outer_backend, n_jobs, **given)
         return self.effective_n_jobs(n_jobs)
 
     def effective_n_jobs(self, n_jobs: int) -> int:
@@ -120,10 +127,13 @@ class CatchingBackend(ParallelBackendBase):
         """Make all calls that are pending."""
         jobs, self._pending = self._pending, []
         assert self.outer is not None
-        results = iter(self._run([call for job in jobs for call in job.calls], self.outer))
+        sizes = [len(job.calls) for job in jobs]
+        calls = [call for job in jobs for call in job.calls]
         for job in jobs:
-            job.results = [next(results) for _ in job.calls]
-            job.calls = []
+            job.calls = []  # so that those which are done can be forgotten
+        results = iter(self._run(calls, self.outer))
+        for job, size in zip(jobs, sizes, strict=True):
+            job.results = [next(results) for _ in range(size)]
 
 
 class _Job:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable
+from functools import partial
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
+import joblib
 import numpy as np
 import scipy.sparse as sp
+from sklearn.base import BaseEstimator
 
 __all__ = ["fingerprint"]
+
+#: Of these, equal ones are the same.
+VALUES = (str, bytes, int, float, complex, np.generic, type, FunctionType, BuiltinFunctionType)
+
+#: What scikit-learn notes on an estimator beside its parameters.
+SETTINGS = {"_metadata_request", "_sklearn_output_config"}
 
 
 def fingerprint(value: Any) -> Hashable:
     """A key that is equal for parameters which make no difference to a fit.
 
-    Estimators are compared by their parameters, arrays and generators by what they hold. Anything
-    else that cannot be hashed is the same as itself alone.
+    Estimators are compared by their parameters, unless they are fitted; arrays, generators and
+    other objects by what they hold. What cannot be read is the same as itself alone.
 
     Parameters
     ----------
@@ -39,11 +49,7 @@ def fingerprint(value: Any) -> Hashable:
     False
     """
     if hasattr(value, "get_params") and not isinstance(value, type):
-        params = value.get_params(deep=False)
-        config = getattr(value, "_sklearn_output_config", None)
-        requests = getattr(value, "_metadata_request", None)
-        own = tuple((name, fingerprint(params[name])) for name in sorted(params))
-        return type(value), own, fingerprint(config), repr(requests)
+        return _of_estimator(value)
     if isinstance(value, np.ndarray) and value.dtype != object:
         content = np.ascontiguousarray(value)
         return "array", value.shape, value.dtype.str, hashlib.sha256(content.data).digest()
@@ -59,9 +65,24 @@ def fingerprint(value: Any) -> Hashable:
     if isinstance(value, dict):
         items = [(fingerprint(k), fingerprint(v)) for k, v in value.items()]
         return "dict", tuple(items)
+    if isinstance(value, partial):
+        return "partial", fingerprint((value.func, value.args, value.keywords))
+    if value is None or isinstance(value, VALUES):
+        # A missing number is not equal to itself, and 1 equals True.
+        return type(value), repr(value) if isinstance(value, float | np.floating) else value
     try:
-        hash(value)
-    except TypeError:
+        return "content", type(value), joblib.hash(value)
+    except Exception:
         return "object", id(value)
-    # A missing number is not equal to itself, and 1 equals True.
-    return type(value), repr(value) if isinstance(value, float) else value
+
+
+def _of_estimator(value: Any) -> Hashable:
+    params = value.get_params(deep=False)
+    more = vars(value).keys() - params.keys() - SETTINGS if hasattr(value, "__dict__") else {"?"}
+    cloned = getattr(type(value), "__sklearn_clone__", BaseEstimator.__sklearn_clone__)
+    if more or not cloned.__module__.startswith("sklearn."):
+        # Fitted, or with a state of its own that its parameters do not tell.
+        return "object", id(value)
+    own = tuple((name, fingerprint(params[name])) for name in sorted(params))
+    settings = tuple(fingerprint(vars(value).get(name)) for name in sorted(SETTINGS))
+    return type(value), own, settings

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .backend import Call, CatchingBackend, Outer
+from .backend import CatchingBackend, Outer
 from .progress import SearchProgress
 from .report import FusedReport
 from .run import FusedRun
@@ -42,6 +42,8 @@ def fusing(
     session = _Session(memory_budget, bool(verbose), refit if isinstance(refit, str) else None)
     with CatchingBackend(session):
         yield session.report
+    if not session.report.n_fits:
+        session.report.one_by_one("another loop of scikit-learn's came before, and was watched", 0)
 
 
 class _Session:
@@ -51,7 +53,7 @@ class _Session:
         self.memory_budget, self.shown, self.metric = memory_budget, shown, metric
         self.report = FusedReport()
 
-    def __call__(self, calls: list[Call], outer: Outer) -> list[Any]:
+    def __call__(self, calls: list[Any], outer: Outer) -> list[Any]:
         """Results in the order of the calls."""
         tasks = [Task.of(number, call) for number, call in enumerate(calls)]
         known = [task for task in tasks if task is not None]
@@ -61,6 +63,8 @@ class _Session:
         def note(task: Task | None, result: Any) -> None:
             if self.shown:
                 progress.update(*candidate_and_score(task, result, self.metric))
+            if task is not None:
+                calls[task.number] = None
 
         try:
             results = self._fused(known, outer, note)

@@ -41,7 +41,11 @@ class Parts:
             return {}, params
         name = self.estimator.steps[-1][0]
         if get_config()["enable_metadata_routing"]:
-            routed = process_routing(self.estimator, "fit", **params)
+            try:
+                routed = process_routing(self.estimator, "fit", **params)
+            except Exception as error:
+                # scikit-learn meets it in fit.
+                raise NotFusable(f"metadata cannot be routed ({error})") from None
             for step, _ in self.prefix.steps:
                 if any(part for part in routed.get(step, {}).values()):
                     raise NotFusable("metadata are routed to the steps before the last")

@@ -60,14 +60,14 @@ def plan(tasks: Iterable[Task], report: FusedReport, at_least: int = 2) -> list[
 
     A bucket of fewer than ``at_least`` fits is none.
     """
-    splits: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
+    splits: dict[tuple[int, int], tuple[int, np.ndarray, dict[str, Any]]] = {}
     members: list[Member] = []
     known: dict[Bucket, Bucket] = {}
     for task in tasks:
         key = id(task.arguments["train"]), id(task.arguments["test"])
-        if key not in splits:
-            splits[key] = len(splits), task.training_rows()
         try:
+            if key not in splits:
+                splits[key] = len(splits), *_of_split(task)
             member = _member(task, *splits[key])
         except NotFusable as obstacle:
             report.one_by_one(str(obstacle))
@@ -80,13 +80,21 @@ def plan(tasks: Iterable[Task], report: FusedReport, at_least: int = 2) -> list[
     for found in grouped(members, lambda member: member.bucket).values():
         if len(found) < at_least:
             name = type(found[0].parts.last).__name__
-            report.one_by_one(f"no other {name} has the same shape")
+            report.one_by_one(f"no other {name} shares its preprocessing and fixed parameters")
         else:
             kept.extend(found)
     return kept
 
 
-def _member(task: Task, split: int, rows: np.ndarray) -> Member:
+def _of_split(task: Task) -> tuple[np.ndarray, dict[str, Any]]:
+    """Training rows and arguments of fit, which all candidates have in common."""
+    try:
+        return task.training_rows(), task.fit_params()
+    except Exception as error:
+        raise NotFusable(f"its split cannot be read ({error})") from None
+
+
+def _member(task: Task, split: int, rows: np.ndarray, fit_params: dict[str, Any]) -> Member:
     if type(task.estimator) is not Pipeline:
         # Before its parameters are set: scikit-learn will set them, which an estimator may count.
         require_protocol(type(task.estimator))
@@ -103,7 +111,7 @@ def _member(task: Task, split: int, rows: np.ndarray) -> Member:
     require_protocol(kind)
     if getattr(last, "_skl_callbacks", None):
         raise NotFusable("callbacks follow every single fit")
-    prefix_params, own_params = parts.routed(task.fit_params())
+    prefix_params, own_params = parts.routed(fit_params)
     weight = own_params.pop("sample_weight", None)
     if own_params:
         raise NotFusable(f"fit is passed {', '.join(sorted(own_params))}")

@@ -66,7 +66,8 @@ class FusedReport:
     n_prefixes: int = 0
 
     def one_by_one(self, reason: str, n_fits: int = 1) -> None:
-        """Note fits that were made alone."""
+        """Note fits that were made alone, and the first line of why."""
+        reason = reason.partition("\n")[0]
         self.reasons[reason] = self.reasons.get(reason, 0) + n_fits
 
     def add(self, other: FusedReport) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from ..fusion import ReplicaFit, Source
+from ..fusion import ReplicaFit, Source, caught_warnings
 from .plan import Member, grouped, plan, varied
 from .report import Bucket, FusedReport
 from .stand_in import Blocks, Responses, RowsOf, fitted, twin
@@ -34,9 +34,10 @@ class Prefix:
     seconds: float = 0.0
     warnings: list[warnings.WarningMessage] = field(default_factory=list)
 
-    def encode(self, X: Any) -> Any:
-        """Rows as the last step takes them."""
-        return X if self.pipeline is None else self.pipeline.transform(X)
+    @property
+    def encode(self) -> Callable[[Any], Any] | None:
+        """Makes rows what the last step takes; None if they are it."""
+        return None if self.pipeline is None else self.pipeline.transform
 
 
 class FusedRun:
@@ -64,22 +65,14 @@ class FusedRun:
         self.memory_budget, self.report, self.note = memory_budget, report, note
         self.at_least = at_least
         self.results: dict[int, Any] = {}
-        self.failures: dict[int, Exception] = {}
         self._shown: dict[Any, Any] = {}
         self._buckets: dict[Hashable, Bucket] = {}
 
     def __call__(self, tasks: Sequence[Task]) -> dict[int, Any]:
         """Results by the numbers of the tasks; those that cannot be fused have none."""
-        self.make(tasks)
-        if self.failures:
-            raise self.failures[min(self.failures)]
-        return self.results
-
-    def make(self, tasks: Sequence[Task]) -> None:
-        """Fill in ``results`` and ``failures``."""
         members = plan(tasks, self.report, self.at_least)
         if not members:
-            return
+            return {}
         for bucket, found in grouped(members, lambda member: member.bucket).items():
             name = type(found[0].parts.last).__name__
             self._buckets[bucket] = Bucket(name, 0, varied(found))
@@ -92,6 +85,7 @@ class FusedRun:
             self._fit_group(group, data)
         self.report.buckets.extend(bucket for bucket in self._buckets.values() if bucket.n_fits)
         self.report.n_fused += len(self.results)
+        return self.results
 
     def _fit_group(self, group: list[Member], data: Data) -> None:
         """Fit the candidates that share their preprocessing, as many splits at once as fit."""
@@ -110,6 +104,7 @@ class FusedRun:
                 self.report.one_by_one(f"the preprocessing fails ({error})", len(own))
                 continue
             self.report.n_prefixes += 1
+            prefix.seconds /= len(own)
             positions = np.arange(n_rows_of(prefix.source.X))
             for member in own:
                 member.fit.rows = positions
@@ -129,8 +124,6 @@ class FusedRun:
 
     def _fit_bucket(self, members: list[Member], prefixes: dict[int, Prefix], data: Data) -> None:
         """Fit a bucket, and score fits as soon as they are made."""
-        if self.failures and min(self.failures) < min(m.task.number for m in members):
-            return
         waiting = {id(member.fit): member for member in members}
         unfitted = {id(member.fit): attributes_of(member.parts.last) for member in members}
         sources = list({id(p.source): p.source for p in prefixes.values()}.values())
@@ -138,61 +131,72 @@ class FusedRun:
             member.fit.source = sources.index(prefixes[member.split].source)
         kind, bucket = type(members[0].parts.last), self._buckets[members[0].bucket]
         fits, budget = [member.fit for member in members], self.memory_budget // 2
-        made: Iterator[list[ReplicaFit]] | None = None
-        while waiting:
-            start = time.perf_counter()
-            try:
-                made = made or kind.fit_replicas(fits, sources, memory_budget=budget)
-                done = next(made)
-            except StopIteration:
-                self.report.one_by_one(f"{kind.__name__} has not given them back", len(waiting))
-                break
-            except Exception as error:
-                reason = f"{kind.__name__} could not be fitted together ({error})"
-                self.report.one_by_one(reason, len(waiting))
-                break
-            seconds = time.perf_counter() - start
-            finished = [waiting.pop(id(fit)) for fit in done]
-            bucket.n_fits += len(done)
-            bucket.fit_time += seconds
-            for split, own in grouped(finished, lambda member: member.split).items():
-                self._score(own, prefixes[split], data, seconds / len(done))
-            for member in finished:
-                if not member.task.keeps_estimator():
-                    restore(member.parts.last, unfitted[id(member.fit)])
-        for number, member in waiting.items():
-            restore(member.parts.last, unfitted[number])
+        made: Any = None
+        try:
+            while waiting:
+                start = time.perf_counter()
+                try:
+                    made = made or iter(kind.fit_replicas(fits, sources, memory_budget=budget))
+                    done = known_fits(next(made, None), waiting)
+                except Exception as error:
+                    reason = f"{kind.__name__} could not be fitted together ({error})"
+                    self.report.one_by_one(reason, len(waiting))
+                    break
+                seconds = time.perf_counter() - start
+                finished = [waiting.pop(id(fit)) for fit in done]
+                bucket.n_fits += len(done)
+                bucket.fit_time += seconds
+                for split, own in grouped(finished, lambda member: member.split).items():
+                    self._score(own, prefixes[split], data, seconds / len(done))
+                for member in finished:
+                    attributes = unfitted.pop(id(member.fit))
+                    if not member.task.keeps_estimator():
+                        restore(member.parts.last, attributes)
+                    member.task.forget()
+        finally:
+            if hasattr(made, "close"):
+                made.close()
+            for number, member in waiting.items():
+                restore(member.parts.last, unfitted[number])
 
     def _score(self, members: list[Member], prefix: Prefix, data: Data, seconds: float) -> None:
         """Let scikit-learn score fitted candidates of one split."""
         sound = [member for member in members if member.fit.error is None]
+        y = data[1].X
         responses = Responses(
-            [member.parts.last for member in sound], prefix.encode, self.memory_budget // 16
+            [member.parts.last for member in sound],
+            prefix.encode,
+            self.memory_budget // 16,
+            y.shape[1] if np.ndim(y) == 2 and hasattr(y, "shape") else 1,
         )
         places = {id(member): k for k, member in enumerate(sound)}
         for member in members:
             task = member.task
-            if self.failures and min(self.failures) < task.number:
-                continue
             # A pipeline warns of its first steps first.
             member.fit.warnings[:0] = prefix.warnings
-            shared = responses if task.responses_may_be_shared() and id(member) in places else None
-            train, test = task.arguments["train"], task.arguments["test"]
-            X, y = (RowsOf(part, train, test, task.looks_at_training_rows()) for part in data)
+            anew = not task.responses_may_be_shared()
+            shared = responses if id(member) in places and not anew else None
+            X, y = (
+                RowsOf(
+                    part,
+                    task.arguments["train"],
+                    task.arguments["test"],
+                    with_training_rows=task.looks_at_training_rows(),
+                    anew=fresh,
+                )
+                for part, fresh in zip(data, (anew, True), strict=True)
+            )
             before = vars(task.estimator).copy()
             place = places.get(id(member), 0)
-            estimator, last = task.estimator, member.parts.last
-            if not task.responses_may_be_shared():
-                # A scorer of the user's may keep what it is shown.
-                last = twin(last)
-                estimator = twin(estimator) if member.parts.prefix is not None else last
-            state = member.parts.fitted_state(prefix.pipeline, last)
+            estimator, last, pipeline = task.estimator, member.parts.last, prefix.pipeline
+            if anew:
+                # A scorer of the user's may keep what it is shown, or change it.
+                last, pipeline = copy.deepcopy((last, pipeline))
+                estimator = twin(estimator) if pipeline is not None else last
+            state = member.parts.fitted_state(pipeline, last)
             try:
                 with fitted(estimator, last, state, member.fit, shared, self._shown, place):
                     result = task.call(X, y, estimator)
-            except Exception as error:
-                self.failures[task.number] = error
-                continue
             finally:
                 if not task.keeps_estimator():
                     restore(task.estimator, before)
@@ -202,14 +206,22 @@ class FusedRun:
             self.note(task, result)
 
 
+def known_fits(done: Any, waiting: dict[int, Any]) -> list[ReplicaFit]:
+    """The fits that an estimator's class has given back, if they are some that it was given."""
+    if done is None:
+        raise ValueError("some fits were not given back")
+    if not isinstance(done, list) or len({id(fit) for fit in done} & waiting.keys()) < len(done):
+        raise ValueError("it gave back something else than a list of fits that it was given")
+    return done
+
+
 def fit_prefix(member: Member) -> Prefix:
     """Fit the preprocessing of a candidate to its training rows."""
     arguments, prefix = member.task.arguments, clone(member.parts.prefix)
     train = arguments["train"]
     X, y = rows_of(arguments["X"], train), rows_of(arguments["y"], train)
     start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with caught_warnings() as caught:
         transformed = prefix.fit_transform(X, y, **member.prefix_params)
     return Prefix(prefix, Source(transformed, y), time.perf_counter() - start, caught)
 

@@ -11,6 +11,7 @@ from typing import Any
 from sklearn import config_context, get_config
 
 from ..exceptions import warn_user
+from ..fusion import caught_warnings
 from .backend import Call, Outer
 from .plan import plan
 from .report import FusedReport
@@ -31,7 +32,7 @@ class Done:
     """What a worker returns of a shard."""
 
     results: dict[int, Any]
-    failures: dict[int, Exception]
+    failure: Exception | None
     report: FusedReport
     warnings: list[tuple[Any, type[Warning]]]
 
@@ -72,18 +73,16 @@ def run_shards(
     arguments = members[0].task.arguments
     data = arguments["X"], arguments["y"]
     by_number = {task.number: task for task in tasks}
-    failures: dict[int, Exception] = {}
     results: dict[int, Any] = {}
     for done in _handed_out(shards, data, outer, memory_budget):
         report.add(done.report)
-        failures |= done.failures
+        if done.failure is not None:
+            raise done.failure
         results |= done.results
         for message, category in done.warnings:
             warnings.warn(message, category, stacklevel=2)
         for number, result in done.results.items():
             note(by_number[number], result)
-    if failures:
-        raise failures[min(failures)]
     return results
 
 
@@ -136,9 +135,12 @@ def run_shard(
     ((X, y),) = data
     tasks = [replace(task, arguments=task.arguments | {"X": X, "y": y}) for task in shard]
     run = FusedRun(memory_budget, FusedReport(), at_least=1)
+    failure: Exception | None = None
     # scikit-learn's settings are those of a thread, and do not travel by themselves.
-    with config_context(**config), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        run.make(tasks)
+    with config_context(**config), caught_warnings() as caught:
+        try:
+            run(tasks)
+        except Exception as error:
+            failure = error
     shown = [(str(w.message), w.category) for w in caught]
-    return number, Done(run.results, run.failures, run.report, list(dict.fromkeys(shown)))
+    return number, Done(run.results, failure, run.report, list(dict.fromkeys(shown)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -35,13 +36,13 @@ class Blocks:
         self._max_bytes, self._bytes = max_bytes, 0
         self._kept: OrderedDict[int, tuple[Any, Any, int]] = OrderedDict()
 
-    def get(self, rows: Any) -> Any:
+    def get(self, rows: np.ndarray) -> Any:
         """The rows; the same object for the same numbers, while there is room."""
         key = id(rows)
         if key in self._kept and self._kept[key][0] is rows:
             self._kept.move_to_end(key)
             return self._kept[key][1]
-        block = rows_of(self.X, rows)
+        block = self.cut(rows)
         size = n_bytes_of(block)
         self._kept[key] = rows, block, size
         self._bytes += size
@@ -49,6 +50,10 @@ class Blocks:
             _, (_, _, freed) = self._kept.popitem(last=False)
             self._bytes -= freed
         return block
+
+    def cut(self, rows: np.ndarray) -> Any:
+        """The rows, anew."""
+        return rows_of(self.X, np.asarray(rows))
 
 
 class RowsOf:
@@ -62,11 +67,16 @@ class RowsOf:
         The split. Any other index goes to X itself.
     with_training_rows : bool
         Whether the training rows will be looked at.
+    anew : bool
+        Whether rows are cut anew each time, for somebody who may change them.
     """
 
-    def __init__(self, blocks: Blocks, train: Any, test: Any, with_training_rows: bool) -> None:
+    def __init__(
+        self, blocks: Blocks, train: Any, test: Any, *, with_training_rows: bool, anew: bool
+    ) -> None:
         self._blocks, self._train, self._test = blocks, train, test
         self._with_training_rows = with_training_rows
+        self._cut = blocks.cut if anew else blocks.get
         self.shape = blocks.X.shape if hasattr(blocks.X, "shape") else (len(blocks.X),)
 
     def __len__(self) -> int:
@@ -75,9 +85,9 @@ class RowsOf:
     def __getitem__(self, key: Any) -> Any:
         rows = key[0] if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis else key
         if _same(rows, self._test):
-            return self._blocks.get(self._test)
+            return self._cut(self._test)
         if _same(rows, self._train):
-            return self._blocks.get(self._train) if self._with_training_rows else None
+            return self._cut(self._train) if self._with_training_rows else None
         return rows_of(self._blocks.X, rows)
 
     @property
@@ -103,22 +113,28 @@ class Responses:
     ----------
     estimators : sequence of object
         Fitted to the same rows, of one class: the last steps where there are pipelines.
-    encode : callable
+    encode : callable or None
         What precedes them in their pipelines, applied to rows.
     max_bytes : int
         Memory of the answers to one question.
+    n_outputs : int, default=1
+        Number of targets.
     """
 
     #: Test rows and training rows take turns.
     MAX_BLOCKS = 2
 
     def __init__(
-        self, estimators: Sequence[Any], encode: Callable[[Any], Any], max_bytes: int
+        self,
+        estimators: Sequence[Any],
+        encode: Callable[[Any], Any] | None,
+        max_bytes: int,
+        n_outputs: int = 1,
     ) -> None:
         # Twins, since the estimators themselves will look in here.
         self._estimators, self._encode = [twin(one) for one in estimators], encode
         self._blocks: list[_Block] = []
-        self._max_bytes = max_bytes
+        self._max_bytes, self._n_outputs = max_bytes, n_outputs
 
     def encoded(self, X: Any) -> Any:
         """Rows as the estimators take them."""
@@ -139,7 +155,8 @@ class Responses:
         for block in self._blocks:
             if block.rows is X:
                 return block
-        block = _Block(X, self._encode(X), {})
+        # A transformer may write in place.
+        block = _Block(X, X if self._encode is None else self._encode(copied(X)), {})
         self._blocks = [*self._blocks[1 - self.MAX_BLOCKS :], block]
         return block
 
@@ -155,7 +172,8 @@ class Responses:
 
     def _at_once(self, X: Any) -> int:
         """Estimators whose answers fit the memory; they are asked in their order."""
-        outputs = len(getattr(self._estimators[0], "classes_", [0]))
+        classes = getattr(self._estimators[0], "classes_", [0])
+        outputs = self._n_outputs * len(classes)
         # Once more while they are made.
         return max(2, self._max_bytes // (16 * outputs * max(n_rows_of(X), 1)))
 
@@ -180,6 +198,11 @@ def twin(estimator: Any) -> Any:
     other = object.__new__(type(estimator))
     vars(other).update(vars(estimator))
     return other
+
+
+def copied(X: Any) -> Any:
+    """Rows that may be written to."""
+    return X.copy() if hasattr(X, "copy") else copy.deepcopy(X)
 
 
 @dataclass

@@ -77,7 +77,14 @@ class Task:
 
     def training_rows(self) -> np.ndarray:
         """Numbers of the training rows."""
-        return np.arange(n_rows_of(self.arguments["X"]))[np.asarray(self.arguments["train"])]
+        train = np.asarray(self.arguments["train"])
+        if train.dtype.kind == "i" and train.ndim == 1 and train.min(initial=0) >= 0:
+            return train
+        return np.arange(n_rows_of(self.arguments["X"]))[train]
+
+    def forget(self) -> None:
+        """Let go of everything, as the result is known."""
+        self.arguments = {}
 
     def obstacle(self) -> str | None:
         """Why the fit has to be left to scikit-learn; None if nothing stands against it."""
