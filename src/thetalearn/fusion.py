@@ -35,19 +35,29 @@ __all__ = ["FusableEstimator", "NotFusable", "ReplicaFit", "Source", "caught_war
 
 _FILTERS = threading.RLock()
 
+#: Seconds to wait for other threads that keep warnings.
+PATIENCE = 0.5
+
 
 @contextmanager
 def caught_warnings() -> Iterator[list[warnings.WarningMessage]]:
     """Keep the warnings of the block, one thread at a time: filters are those of the process.
+
+    A thread that waits for one which waits for it goes on after a moment.
 
     Yields
     ------
     list of warnings.WarningMessage
         What was warned of.
     """
-    with _FILTERS, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield caught
+    alone = _FILTERS.acquire(timeout=PATIENCE)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield caught
+    finally:
+        if alone:
+            _FILTERS.release()
 
 
 class NotFusable(Exception):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -19,7 +21,13 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardSca
 
 from tests.model_selection.agreement import ROUTING
 from tests.model_selection.toys import ToyRidge
-from thetalearn import FusedGridSearchCV, KernelRidgeRegressor, LinearRegressor, PolynomialRegressor
+from thetalearn import (
+    FusedGridSearchCV,
+    KernelRidgeRegressor,
+    LinearRegressor,
+    MLPRegressor,
+    PolynomialRegressor,
+)
 
 RNG = np.random.RandomState(0)
 X = RNG.randn(60, 3) * [1.0, 5.0, 0.2] + [2.0, 0.0, -1.0]
@@ -197,3 +205,24 @@ def test_pre_dispatch_reaches_the_jobs_that_are_left(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(joblib.Parallel, "__init__", watched)
     FusedGridSearchCV(Lasso(), {"alpha": [0.1, 1.0]}, pre_dispatch=1).fit(X, Y)
     assert seen == [1, 1]
+
+
+def test_searches_in_several_threads_leave_warnings_as_they_were() -> None:
+    """Filters of warnings are those of the process, which threads change one after the other."""
+    before = list(warnings.filters)
+    models: list[Any] = [
+        MLPRegressor((4,), max_iter=2, random_state=0),
+        LinearRegressor(),
+        KernelRidgeRegressor(),
+    ]
+
+    def search(model: Any) -> np.ndarray:
+        found = FusedGridSearchCV(model, {"alpha": ALPHAS}, cv=3).fit(X, Y)
+        return np.asarray(found.cv_results_["mean_test_score"])
+
+    alone = [search(model) for model in models]
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(3):
+            for scores, expected in zip(pool.map(search, models), alone, strict=True):
+                np.testing.assert_allclose(scores, expected, rtol=1e-9)
+    assert warnings.filters == before

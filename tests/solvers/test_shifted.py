@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import lapack
 
-from thetalearn.solvers.shifted import alternating, inverse_norms, solve_shifted
+from thetalearn.solvers.shifted import ShiftedMatrix, alternating, inverse_norms
 
 
 def dpocon(matrix):
@@ -22,7 +22,7 @@ def test_solutions_and_conditions(seed, n, n_targets):
     factor = rng.normal(size=(n, n))
     matrix, targets = factor @ factor.T, rng.normal(size=(n, n_targets))
     shifts = np.logspace(-2, 2, 6)
-    solutions, conditions = solve_shifted(matrix, targets, shifts)
+    solutions, conditions = ShiftedMatrix(matrix).solve(targets, shifts)
     for shift, solution, condition in zip(shifts, solutions, conditions, strict=True):
         shifted = matrix + shift * np.eye(n)
         # Backward stable: the residual is rounding of the product.
@@ -32,7 +32,9 @@ def test_solutions_and_conditions(seed, n, n_targets):
 
 
 def test_a_shift_that_is_too_small():
-    solutions, conditions = solve_shifted(np.diag([1.0, -1.0, 2.0]), np.ones((3, 1)), [0.5, 1.5])
+    solutions, conditions = ShiftedMatrix(np.diag([1.0, -1.0, 2.0])).solve(
+        np.ones((3, 1)), [0.5, 1.5]
+    )
     assert np.isinf(conditions[0]) and np.isnan(solutions[0]).all()
     np.testing.assert_allclose(solutions[1, :, 0], [1 / 2.5, 2.0, 1 / 3.5])
 

@@ -423,7 +423,7 @@ class LeastSquaresRegressor(ThetaRegressor):
         NotFusable
             If every fit would draw other random features, or callbacks follow each fit.
         """
-        from .fused import least_squares as fused
+        from .fused.least_squares import fits as fused
 
         return fused.replica_parameters(self)
 
@@ -447,7 +447,7 @@ class LeastSquaresRegressor(ThetaRegressor):
         list of ReplicaFit
             Those of one set of rows.
         """
-        from .fused import least_squares as fused
+        from .fused.least_squares import fits as fused
 
         return fused.fit_replicas(fits, sources, memory_budget)
 
@@ -471,7 +471,7 @@ class LeastSquaresRegressor(ThetaRegressor):
         list or None
             What the method of each returns; None where that takes a call of each.
         """
-        from .fused import least_squares as fused
+        from .fused.least_squares import fits as fused
 
         return fused.predict_replicas(estimators, X, method)
 

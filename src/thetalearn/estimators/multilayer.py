@@ -31,8 +31,8 @@ from ..solvers.gradient.explicit import start_step
 from ..solvers.gradient.optimizers import GradientDescent, Momentum
 from ..solvers.gradient.step import Step
 from ..solvers.gradient.traced import MAX_EXAMPLES, trace_step
-from .fused.network_predictions import Evaluated, predict_together
-from .fused.networks import NetworkSearch, differing
+from .fused.networks.predictions import Evaluated, predict_together
+from .fused.networks.search import NetworkSearch, differing
 from .gradient import FULL_BATCH, GradientEstimator
 
 __all__ = ["ActivationSpec", "MultilayerPerceptron"]
@@ -172,6 +172,9 @@ class MultilayerPerceptron(GradientEstimator):
         cls, fits: Sequence[ReplicaFit], sources: Sequence[Source], *, memory_budget: int
     ) -> Iterator[list[ReplicaFit]]:
         """Train networks of the same shape together, each in place; see `thetalearn.fusion`.
+
+        The seconds in `history_` are those of the common training, shared equally at every epoch
+        by the networks that are still in training: they add up to the time that all took.
 
         Parameters
         ----------

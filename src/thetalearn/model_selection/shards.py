@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -11,7 +10,6 @@ from typing import Any
 from sklearn import config_context, get_config
 
 from ..exceptions import warn_user
-from ..fusion import caught_warnings
 from .backend import Call, Outer
 from .plan import plan
 from .report import FusedReport
@@ -34,7 +32,6 @@ class Done:
     results: dict[int, Any]
     failure: Exception | None
     report: FusedReport
-    warnings: list[tuple[Any, type[Warning]]]
 
 
 def distributes(backend: Any) -> bool:
@@ -79,8 +76,6 @@ def run_shards(
         if done.failure is not None:
             raise done.failure
         results |= done.results
-        for message, category in done.warnings:
-            warnings.warn(message, category, stacklevel=2)
         for number, result in done.results.items():
             note(by_number[number], result)
     return results
@@ -137,10 +132,9 @@ def run_shard(
     run = FusedRun(memory_budget, FusedReport(), at_least=1)
     failure: Exception | None = None
     # scikit-learn's settings are those of a thread, and do not travel by themselves.
-    with config_context(**config), caught_warnings() as caught:
+    with config_context(**config):
         try:
             run(tasks)
         except Exception as error:
             failure = error
-    shown = [(str(w.message), w.category) for w in caught]
-    return number, Done(run.results, failure, run.report, list(dict.fromkeys(shown)))
+    return number, Done(run.results, failure, run.report)

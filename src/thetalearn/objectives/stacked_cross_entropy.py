@@ -14,7 +14,14 @@ import torch.nn.functional as F
 from scipy.linalg import blas
 from torch import Tensor
 
-__all__ = ["StackedBinaryCrossEntropy", "StackedCrossEntropy", "StackedSoftmaxCrossEntropy"]
+__all__ = [
+    "LEAST_BLOCK",
+    "ROOM",
+    "StackedBinaryCrossEntropy",
+    "StackedCrossEntropy",
+    "StackedSoftmaxCrossEntropy",
+    "numbers_of_block",
+]
 
 #: Logits and inputs of a block of rows: with what is made of them, they stay in the cache.
 BLOCK_LOGITS, BLOCK_INPUTS = 2**15, 2**18
@@ -24,6 +31,9 @@ BLOCK_PRODUCTS = 2**19
 
 #: Products of columns that are kept from one Hessian to the next.
 KEPT_PRODUCTS = 2**23
+
+#: Rows of a block at least, and numbers that products and blocks take together.
+LEAST_BLOCK, ROOM = 128, 2**25
 
 #: Rows of a block for which products of columns are kept: few blocks, as all sums are large.
 BLOCK_KEPT = 2_048
@@ -47,12 +57,23 @@ class StackedCrossEntropy(ABC):
         Weights of the rows, of all models or of each. A row of weight zero is none of that model's.
     ridge : Tensor of shape (K, n_logits * width)
         Weights of the halved squares of the parameters.
+    room : int, default=2**25
+        Numbers to hold at a time in products of columns and in blocks of rows, as far as the least
+        block needs fewer: `numbers_of_block` for `LEAST_BLOCK` rows.
     """
 
     n_logits: int
 
-    def __init__(self, rows: Tensor, y: Tensor, weight: Tensor | None, ridge: Tensor) -> None:
-        self.rows, self.y, self.weight, self.ridge = rows, y, weight, ridge
+    def __init__(
+        self,
+        rows: Tensor,
+        y: Tensor,
+        weight: Tensor | None,
+        ridge: Tensor,
+        *,
+        room: int = ROOM,
+    ) -> None:
+        self.rows, self.y, self.weight, self.ridge, self.room = rows, y, weight, ridge, room
         self._labels = y.T.contiguous()
         self._kept_products: Tensor | None = None
         self.width = rows.shape[1]
@@ -74,7 +95,8 @@ class StackedCrossEntropy(ABC):
     def thinned(self, stride: int) -> StackedCrossEntropy:
         """The same objective on every ``stride``-th row."""
         weight = None if self.weight is None else self.weight[..., ::stride]
-        return type(self)(self.rows[::stride], self.y[::stride], weight, self.ridge)
+        rows, y = self.rows[::stride], self.y[::stride]
+        return type(self)(rows, y, weight, self.ridge, room=self.room)
 
     def evaluate(self, theta: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         """Values (k,) and gradients (k, p) of the models numbered ``which`` at theta (k, p)."""
@@ -97,9 +119,9 @@ class StackedCrossEntropy(ABC):
         weights = self.weight
         if weights is not None and weights.ndim == 2 and len(which) < len(weights):
             weights = weights[which]
-        size = max(min(BLOCK_LOGITS // len(tables), BLOCK_INPUTS // self.width), 128)
+        size = max(min(BLOCK_LOGITS // len(tables), BLOCK_INPUTS // self.width), LEAST_BLOCK)
         if sums is not None:
-            size = self._hessian_block(sums)
+            size = self._hessian_block(sums, k)
         for start in range(0, len(self.rows), size):
             part = slice(start, start + size)
             rows = self.rows[part]
@@ -131,13 +153,14 @@ class StackedCrossEntropy(ABC):
 
     @property
     def _keeps_products(self) -> bool:
-        return self._n_products * len(self.rows) <= KEPT_PRODUCTS
+        return self._n_products * len(self.rows) <= min(KEPT_PRODUCTS, self.room // 4)
 
-    def _hessian_block(self, sums: Tensor) -> int:
-        """Rows of a block that Hessians are made from."""
+    def _hessian_block(self, sums: Tensor, k: int) -> int:
+        """Rows of a block that Hessians of k models are made from."""
+        size = min(BLOCK_KEPT, self.room // (2 * numbers_of_block(k, self.n_logits, 1)))
         if sums.ndim == 2 and not self._keeps_products:
-            return max(BLOCK_PRODUCTS // self._n_products, 128)
-        return BLOCK_KEPT
+            size = min(size, min(BLOCK_PRODUCTS, self.room // 4) // self._n_products)
+        return max(size, LEAST_BLOCK)
 
     def _add_hessians(self, sums: Tensor, curvature: Tensor, part: slice) -> None:
         """Add the part of a block of rows."""
@@ -240,9 +263,17 @@ class StackedSoftmaxCrossEntropy(StackedCrossEntropy):
     tensor([3.0000, 3.0000], dtype=torch.float64)
     """
 
-    def __init__(self, rows: Tensor, y: Tensor, weight: Tensor | None, ridge: Tensor) -> None:
+    def __init__(
+        self,
+        rows: Tensor,
+        y: Tensor,
+        weight: Tensor | None,
+        ridge: Tensor,
+        *,
+        room: int = ROOM,
+    ) -> None:
         self.n_logits = y.shape[1]
-        super().__init__(rows, y, weight, ridge)
+        super().__init__(rows, y, weight, ridge, room=room)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         log_probability = torch.log_softmax(logits, 1)
@@ -261,6 +292,12 @@ class StackedSoftmaxCrossEntropy(StackedCrossEntropy):
         blocks = hessian.view(*shape, self.n_logits, self.width)
         blocks += torch.diag_embed(own / self.n_logits)[:, None, :, None, :]
         return hessian
+
+
+def numbers_of_block(n_models: int, n_logits: int, n_rows: int) -> int:
+    """Numbers that a block of rows takes: logits and what is made of them, pairs of logits."""
+    n_pairs = n_logits * (n_logits + 1) // 2
+    return n_models * n_rows * (6 * n_logits + 2 * n_pairs)
 
 
 def ordered_pairs(n: int) -> tuple[Tensor, Tensor]:

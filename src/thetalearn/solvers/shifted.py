@@ -6,12 +6,13 @@ products with Q alone, which are shared too: those of all shifts are one product
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from scipy.linalg import lapack
 
-__all__ = ["alternating", "inverse_norms", "solve_shifted"]
+__all__ = ["ShiftedMatrix", "alternating", "inverse_norms"]
 
 #: Solves columns (n, k), each with the matrix of its number.
 Solve = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -23,26 +24,13 @@ MAX_ROUNDS = 5
 BLOCK = 64
 
 
-def solve_shifted(
-    matrix: np.ndarray, targets: np.ndarray, shifts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Solve with a symmetric matrix plus each of many multiples of the identity.
+class ShiftedMatrix:
+    """A symmetric matrix in tridiagonal form, to be solved with multiples of the identity added.
 
     Parameters
     ----------
     matrix : ndarray of shape (n, n)
         Symmetric, with a nonnegative diagonal.
-    targets : ndarray of shape (n, m)
-        Right sides.
-    shifts : ndarray of shape (k,)
-        Nonnegative shifts.
-
-    Returns
-    -------
-    solutions : ndarray of shape (k, n, m)
-        Solutions; not a number where a shifted matrix is not positive definite.
-    conditions : ndarray of shape (k,)
-        Condition numbers in the 1-norm as LAPACK's ``dpocon`` estimates them; infinite there.
 
     References
     ----------
@@ -51,45 +39,69 @@ def solve_shifted(
     Examples
     --------
     >>> import numpy as np
-    >>> from thetalearn.solvers.shifted import solve_shifted
-    >>> solutions, conditions = solve_shifted(np.diag([1.0, 3.0, 4.0]), np.ones((3, 1)), [0.0, 1.0])
+    >>> from thetalearn.solvers.shifted import ShiftedMatrix
+    >>> matrix = ShiftedMatrix(np.diag([1.0, 3.0, 4.0]))
+    >>> solutions, conditions = matrix.solve(np.ones((3, 1)), [0.0, 1.0])
     >>> solutions[1, :, 0]
     array([0.5 , 0.25, 0.2 ])
     >>> conditions
     array([4. , 2.5])
     """
-    shifts = np.asarray(shifts, dtype=np.float64)
-    form = _Tridiagonal(matrix, shifts)
-    n, n_targets, k = len(matrix), targets.shape[1], len(shifts)
-    rotated = form.turned(targets, back=False)
-    inner = np.full((n, k, n_targets), np.nan)
-    for number in form.definite:
-        inner[:, number] = form.divided(number, rotated)
-    solutions = form.turned(inner.reshape(n, -1), back=True).reshape(n, k, n_targets)
-    conditions = np.full(k, np.inf)
-    if len(form.definite):
-        first = np.full((n, len(form.definite)), 1 / n)
-        last = np.repeat(alternating(n)[:, None], len(form.definite), 1)
-        norms = np.abs(matrix).sum(0).max() + shifts[form.definite]
-        conditions[form.definite] = norms * inverse_norms(form.solve, first, last)
-    return solutions.transpose(1, 0, 2), conditions
 
-
-class _Tridiagonal:
-    """The tridiagonal form of a matrix, factorised for every shift."""
-
-    def __init__(self, matrix: np.ndarray, shifts: np.ndarray) -> None:
-        n = len(matrix)
-        reflectors, diagonal, beside, self._tau, _ = lapack.dsytrd(
-            np.asfortranarray(matrix), lower=1, lwork=BLOCK * n
+    def __init__(self, matrix: np.ndarray) -> None:
+        self.norm = np.abs(matrix).sum(0).max()
+        reflectors, self._diagonal, self._beside, self._tau, _ = lapack.dsytrd(
+            np.asfortranarray(matrix), lower=1, lwork=BLOCK * len(matrix)
         )
         self._reflectors = np.asfortranarray(reflectors[1:, :-1])
-        factors = [lapack.dpttrf(diagonal + shift, beside) for shift in shifts]
-        self._factors = [factor[:2] for factor in factors]
-        #: Numbers of the shifts that make the matrix positive definite.
-        self.definite = [k for k, factor in enumerate(factors) if factor[2] == 0]
 
-    def turned(self, columns: np.ndarray, back: bool) -> np.ndarray:
+    def solve(
+        self, targets: np.ndarray, shifts: Sequence[float] | np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Solve with each of many shifts.
+
+        Parameters
+        ----------
+        targets : ndarray of shape (n, m)
+            Right sides.
+        shifts : array-like of shape (k,)
+            Nonnegative shifts.
+
+        Returns
+        -------
+        solutions : ndarray of shape (k, n, m)
+            Solutions; not a number where a shifted matrix is not positive definite.
+        conditions : ndarray of shape (k,)
+            Condition numbers in the 1-norm as LAPACK's ``dpocon`` estimates them; infinite there.
+        """
+        shifts = np.asarray(shifts, dtype=np.float64)
+        found = [lapack.dpttrf(self._diagonal + shift, self._beside) for shift in shifts]
+        definite = [k for k, factor in enumerate(found) if factor[2] == 0]
+        factors = [found[k][:2] for k in definite]
+        n, k = len(targets), len(shifts)
+        rotated = self._turned(targets, back=False)
+        inner = np.full((n, k, targets.shape[1]), np.nan)
+        for number, factor in zip(definite, factors, strict=True):
+            inner[:, number] = lapack.dpttrs(*factor, rotated)[0]
+        solutions = self._turned(inner.reshape(n, -1), back=True).reshape(n, k, -1)
+        conditions = np.full(k, np.inf)
+        if definite:
+            first = np.full((n, len(definite)), 1 / n)
+            last = np.repeat(alternating(n)[:, None], len(definite), 1)
+            norms = inverse_norms(partial(self._solve_each, factors), first, last)
+            conditions[definite] = (self.norm + shifts[definite]) * norms
+        return solutions.transpose(1, 0, 2), conditions
+
+    def _solve_each(
+        self, factors: Sequence[tuple[np.ndarray, ...]], columns: np.ndarray, which: np.ndarray
+    ) -> np.ndarray:
+        """Columns solved each with the matrix of its number among factors."""
+        inner = self._turned(columns, back=False)
+        for i, number in enumerate(which):
+            inner[:, i] = lapack.dpttrs(*factors[number], inner[:, i])[0]
+        return self._turned(inner, back=True)
+
+    def _turned(self, columns: np.ndarray, back: bool) -> np.ndarray:
         """Columns in the coordinates of the tridiagonal matrix, or back from there."""
         out = np.array(columns, order="F")
         turned, _, _ = lapack.dormqr(
@@ -103,18 +115,6 @@ class _Tridiagonal:
         )
         out[1:] = turned
         return out
-
-    def divided(self, number: int, columns: np.ndarray) -> np.ndarray:
-        """Columns solved with the tridiagonal matrix of a shift."""
-        solution, _ = lapack.dpttrs(*self._factors[number], columns)
-        return solution
-
-    def solve(self, columns: np.ndarray, which: np.ndarray) -> np.ndarray:
-        """Columns solved each with the matrix of its shift, counted among the definite ones."""
-        inner = self.turned(columns, back=False)
-        for i, number in enumerate(self.definite[k] for k in which):
-            inner[:, i] = self.divided(number, inner[:, i])
-        return self.turned(inner, back=True)
 
 
 def inverse_norms(solve: Solve, first: np.ndarray, last: np.ndarray) -> np.ndarray:

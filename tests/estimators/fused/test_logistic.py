@@ -97,7 +97,8 @@ def models_of(kind, **options):
     ids=["plain", "no intercept", "penalised", "balanced"],
 )
 def test_penalties_on_folds(kind, y, weight, options):
-    check_law(fit_together(fits_of(models_of(kind, **options), FOLDS, weight), X, y), X, y)
+    fits = fit_together(fits_of(models_of(kind, **options), FOLDS, weight), X, y)
+    check_law(fits[:: len(ALPHAS) + 1], X, y)  # on each fold another penalty
 
 
 @BOTH
@@ -118,7 +119,7 @@ def test_models_may_differ_in_all_replica_parameters(kind, y):
 @BOTH
 def test_leave_one_out_and_rows_that_repeat(kind, y):
     sets = [train for train, _ in LeaveOneOut().split(X)][:40]
-    check_law(fit_together(fits_of([kind(alpha=0.01)], sets), X, y), X, y)
+    check_law(fit_together(fits_of([kind(alpha=0.01)], sets), X, y)[::4], X, y)
     rng = np.random.default_rng(1)
     sets = [rng.integers(0, N, size=n) for n in (30, 90, 90, 200)]
     check_law(fit_together(fits_of(models_of(kind)[1:], sets), X, y), X, y)
@@ -159,7 +160,7 @@ def test_a_fold_that_lacks_a_class():
 
 def test_a_class_whose_rows_have_no_weight():
     weight = np.where(THREE == "a", 0.0, 1.0)
-    fits = fit_together(fits_of(models_of(SoftmaxClassifier), FOLDS, weight), X, THREE)
+    fits = fit_together(fits_of(models_of(SoftmaxClassifier)[1:4], FOLDS[:2], weight), X, THREE)
     # Its intercept runs off, and rounding with it.
     check_law(fits, X, THREE, coef_tol=1e-4, proba_tol=1e-8)
 
@@ -168,7 +169,7 @@ def test_a_class_whose_rows_have_no_weight():
 def test_separable_classes_are_reported(kind, y):
     apart = X + 100 * np.unique(y, return_inverse=True)[1][:, None]
     models = [kind(alpha=0), kind(alpha=0, max_iter=7), kind(alpha=0.1)]
-    fits = fit_together(fits_of(models, FOLDS), apart, y)
+    fits = fit_together(fits_of(models, FOLDS[:2]), apart, y)
     # Along what has no end the iterates run off, and rounding with them.
     check_law(fits, apart, y, coef_tol=1e-4, proba_tol=1e-8)
     assert said(fits[0])[0][0] is SeparationWarning and not said(fits[2])
@@ -184,10 +185,10 @@ def test_one_step(kind, y):
 @BOTH
 def test_columns_far_from_zero_and_dependent_ones(kind, y):
     far = np.column_stack([X, X[:, 0] + 1e6, np.full(N, 3.0)])
-    check_law(fit_together(fits_of(models_of(kind), FOLDS), far, y), far, y, 1e-6, 1e-8)
+    check_law(fit_together(fits_of(models_of(kind), FOLDS[:2]), far, y), far, y, 1e-6, 1e-8)
     twice = np.column_stack([X, X[:, 0]])
     models = [kind(alpha=0), kind(alpha=0, tol=1e-4)]
-    check_law(fit_together(fits_of(models, FOLDS), twice, y), twice, y, 1e-6, 1e-8)
+    check_law(fit_together(fits_of(models, FOLDS[:2]), twice, y), twice, y, 1e-6, 1e-8)
 
 
 @BOTH
@@ -205,9 +206,10 @@ def test_an_error_stays_with_its_fit(kind, y):
 def test_frames_lists_and_single_precision(kind, y):
     frame = pd.DataFrame(X, columns=list("abcd"))
     series = pd.Series(y, index=np.arange(N) + 5)
-    check_law(fit_together(fits_of(models_of(kind), FOLDS), frame, series), frame, series)
+    check_law(fit_together(fits_of(models_of(kind), FOLDS[:2]), frame, series), frame, series)
     single = X.astype(np.float32)
-    check_law(fit_together(fits_of(models_of(kind), FOLDS), single, y), single, y, proba_tol=1e-6)
+    fits = fit_together(fits_of(models_of(kind), FOLDS[:2]), single, y)
+    check_law(fits, single, y, proba_tol=1e-6)
     column = y[:, None]
     fits = fit_together(fits_of(models_of(kind), FOLDS[:2]), X, column)
     check_law(fits, X, column)
@@ -232,7 +234,7 @@ def test_soft_labels():
 @BOTH
 def test_small_budgets_make_small_stacks(kind, y):
     fits = fit_together(fits_of(models_of(kind), FOLDS), X, y, budget=40_000)
-    check_law(fits, X, y)
+    check_law(fits[:: len(ALPHAS) + 1], X, y)
 
 
 def test_what_is_not_fused():

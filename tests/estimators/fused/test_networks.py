@@ -15,10 +15,12 @@ import torch
 from sklearn.base import clone
 
 from thetalearn import MLPClassifier, MLPRegressor
+from thetalearn.estimators.fused.networks.search import shared_seconds
 from thetalearn.exceptions import ConvergenceWarning, DivergenceError
 from thetalearn.fusion import NotFusable, ReplicaFit, Source
 from thetalearn.solvers.gradient.optimizers import RMSprop
 from thetalearn.solvers.gradient.schedules import Plateau
+from thetalearn.solvers.gradient.trainer import Trained
 
 N, BUDGET = 90, 2**26
 
@@ -359,6 +361,21 @@ def test_an_estimator_goes_on_as_after_an_ordinary_fit(data):
         own.partial_fit(X, y)
         alone.partial_fit(X, y)
         np.testing.assert_allclose(own.predict(X), alone.predict(X), rtol=1e-10, atol=1e-10)
+
+
+def test_seconds_of_networks_in_a_stack_add_up_to_those_of_the_stack(data):
+    fits = product(regressor(tol=0.0), [{"max_iter": n} for n in (2, 9, 5)])
+    start = time.perf_counter()
+    fit_together(fits, [Source(*data)])
+    passed = time.perf_counter() - start
+    seconds = [[record["seconds"] for record in fit.estimator.history_] for fit in fits]
+    assert all(np.all(np.diff(one) > 0) for one in seconds)
+    assert sum(one[-1] for one in seconds) <= passed
+
+
+def test_networks_in_training_share_the_time_of_an_epoch():
+    short, long = (Trained({}, [], "", {}, seconds) for seconds in ([4.0, 6.0], [4.0, 6.0, 7.0]))
+    assert shared_seconds([short, long, long]) == pytest.approx([4 / 3, 2.0, 2.5])
 
 
 def test_a_small_budget_makes_small_stacks(data):

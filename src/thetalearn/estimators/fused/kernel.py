@@ -7,8 +7,8 @@ these few rows out again.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,11 +19,12 @@ from scipy.linalg import lapack
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from ...fusion import NotFusable, ReplicaFit, Source
+from ...fusion import NotFusable, ReplicaFit, Source, caught_warnings
 from ...rows import n_numbers
-from ...solvers.shifted import alternating, inverse_norms, solve_shifted
+from ...solvers.shifted import ShiftedMatrix, alternating, inverse_norms
 from ...threads import threads_for
 from ..kernel import KernelRidgeRegressor, called_on_arrays, kernel_sums, solve_definite
+from .overrides import FIT_STEPS, INPUT_STEPS, check_steps, replaced_step
 from .row_sets import (
     RowSet,
     check_alone,
@@ -32,6 +33,7 @@ from .row_sets import (
     row_groups,
     rows_without_remark,
     sound_fits,
+    union_of,
     validated_rows,
 )
 
@@ -51,8 +53,13 @@ DOUBTFUL = 1e8
 #: Square matrices that are held at once: of one set of rows, and of all to leave few out.
 MATRICES, INVERSES = 4, 8
 
-#: Numbers in the solutions of sets that are found at once.
-SOLUTIONS = 2**23
+#: Columns of the length of the rows that a fit needs while it is made, beside its solution.
+COLUMNS = 12
+
+
+#: Steps of a fit and of predictions that only the package itself may replace.
+STEPS = (*FIT_STEPS, "_make_kernel", "_gram", "_solve", "_solve_least_norm")
+RESPONSE_STEPS = (*INPUT_STEPS, "predict", "_predict_rows")
 
 
 @dataclass(eq=False)
@@ -66,6 +73,7 @@ class KernelSet(RowSet):
 def kernel_ridge_parameters(estimator: KernelRidgeRegressor) -> frozenset[str]:
     """Parameters in which fits made together may differ."""
     check_alone(estimator)
+    check_steps(type(estimator), STEPS)
     if isinstance(estimator.kernel, str) and estimator.kernel == "precomputed":
         raise NotFusable('kernel="precomputed": the rows are those of a matrix that each fit has')
     return frozenset({"alpha"})
@@ -103,34 +111,32 @@ class _SourceFits:
         """Fit, kernel by kernel."""
         shared: dict[Any, list[KernelSet]] = {}
         for group in row_groups(self.fits):
-            try:
-                rows = self._kernel_set(group)
-            except Exception:
-                yield [self._alone(fit) for fit in group]
-                continue
-            if rows.key is None:
-                yield self._fit_set(rows, None)
+            rows = self._kernel_set(group)
+            if rows is None:
+                yield fit_alone(group, self.source)
+            elif rows.key is None:
+                yield from self._fit_set(rows, None)
             else:
                 shared.setdefault(rows.key, []).append(rows)
         for sets in shared.values():
             yield from self._fit_sets(sets)
 
-    def _alone(self, fit: ReplicaFit) -> ReplicaFit:
-        fit_alone(fit, self.source)
-        return fit
-
-    def _kernel_set(self, group: list[ReplicaFit]) -> KernelSet:
-        rows = RowSet.of(self.probe, self.X, group)
+    def _kernel_set(self, group: list[ReplicaFit]) -> KernelSet | None:
+        """The rows of a group; None if only ``fit`` can say what is wrong with them."""
         named = isinstance(self.probe.kernel, str)
-        # Only a kernel that looks at the variance of the columns has to see them.
-        X = self.X[torch.from_numpy(rows.rows)] if self.probe.gamma == "scale" else self.X
-        kernel: Any = self.probe._make_kernel(X, rows.weight)
+        try:
+            rows = RowSet.of(self.probe, group)
+            # Only a kernel that looks at the variance of the columns has to see them.
+            X = self.X[torch.from_numpy(rows.rows)] if self.probe.gamma == "scale" else self.X
+            kernel: Any = self.probe._make_kernel(X, rows.weight)
+        except Exception:
+            return None
         key = (kernel.func, tuple(sorted(kernel.keywords.items()))) if named else None
         return KernelSet(rows.rows, rows.weight, group, kernel, key)
 
     def _fit_sets(self, sets: list[KernelSet]) -> Iterator[list[ReplicaFit]]:
         """Fits with the same kernel, whose matrix is evaluated once if that pays."""
-        union = np.unique(np.concatenate([s.rows for s in sets]))
+        union = union_of(sets, len(self.X))
         largest = max(len(s.rows) for s in sets)
         bytes_needed = 8 * (len(union) ** 2 + MATRICES * largest**2)
         shares = len(union) ** 2 < sum(len(s.rows) ** 2 for s in sets)
@@ -144,7 +150,7 @@ class _SourceFits:
                     gram = None
         if gram is None:
             for rows in sets:
-                yield self._fit_set(rows, None)
+                yield from self._fit_set(rows, None)
             return
         matrix = _UnionMatrix(union, gram)
         done: set[int] = set()
@@ -155,63 +161,85 @@ class _SourceFits:
         for rows in sets:
             rows.fits = [fit for fit in rows.fits if id(fit) not in done]
             if rows.fits:
-                yield self._fit_set(rows, matrix)
+                yield from self._fit_set(rows, matrix)
 
-    def _fit_set(self, rows: KernelSet, matrix: _UnionMatrix | None) -> list[ReplicaFit]:
-        """All penalties on one set of rows."""
+    def _fit_set(self, rows: KernelSet, matrix: _UnionMatrix | None) -> Iterator[list[ReplicaFit]]:
+        """All penalties on one set of rows, as many at a time as the memory allows."""
+        with threads_for(len(rows.rows) * self.X.shape[1]):
+            system = self._system(rows, matrix)
+        if system is None:
+            yield fit_alone(rows.fits, self.source)
+            return
+        held = MATRICES * len(rows.rows) ** 2 + (0 if matrix is None else n_numbers(matrix.gram))
+        size = self._at_once(len(rows.rows), held, copies=False)
+        for start in range(0, len(rows.fits), size):
+            part = rows.fits[start : start + size]
+            with threads_for(len(rows.rows) * self.X.shape[1]):
+                for fit, dual in zip(part, self._solutions(system, part), strict=True):
+                    if dual is not None:
+                        self._finish(fit, rows, system.unweighted(dual), system.X_fit)
+            yield part
+
+    def _at_once(self, n_rows: int, held: int, *, copies: bool) -> int:
+        """Fits that the memory allows besides so many numbers, each with its own rows or not."""
+        n_columns = COLUMNS + 4 * self.y.shape[1] + copies * self.X.shape[1]
+        return max((self.memory_budget - 8 * held) // (8 * n_columns * n_rows), 1)
+
+    def _system(self, rows: KernelSet, matrix: _UnionMatrix | None) -> _System | None:
+        """What is to be solved on one set of rows; None if there is no kernel matrix."""
         index = torch.from_numpy(rows.rows)
-        with threads_for(len(index) * self.X.shape[1]):
-            X, y = self.X[index], self.y[index]
-            gram = None if matrix is None else matrix.of(rows.rows)
-            if gram is None:
-                with warnings.catch_warnings(record=True) as caught:
-                    warnings.simplefilter("always")
-                    try:
-                        gram = self.probe._gram(rows.kernel, X, X)
-                    except Exception:
-                        return [self._alone(fit) for fit in rows.fits]
-                for fit in rows.fits:
-                    fit.warnings.extend(caught)
-            root = None if rows.weight is None else rows.weight.sqrt()[:, None]
-            if root is not None:
-                gram.mul_(root).mul_(root.T)
-                y = root * y
-            X_fit = X.numpy().copy()
-            solutions = self._solutions(rows, gram, y, shared=matrix is not None)
-            for fit, dual in zip(rows.fits, solutions, strict=True):
-                if dual is not None:
-                    self._finish(fit, rows, dual if root is None else root * dual, X_fit)
-        return rows.fits
+        X, y = self.X[index], self.y[index]
+        gram = self._own_gram(rows, X) if matrix is None else matrix.of(rows.rows)
+        if gram is None:
+            return None
+        root = None if rows.weight is None else rows.weight.sqrt()[:, None]
+        if root is not None:
+            gram.mul_(root).mul_(root.T)
+            y = root * y
+        ridges = [_ridge(fit, rows) for fit in rows.fits]
+        many = len(gram) > 2 and len(set(ridges)) >= MANY_PENALTIES
+        if many and bool((gram.diagonal() >= 0).all()):
+            form = ShiftedMatrix(gram.numpy())
+        else:
+            form = None
+        return _System(rows, gram, y, root, X.numpy(), form, matrix is not None)
 
-    def _solutions(
-        self, rows: KernelSet, gram: Tensor, y: Tensor, shared: bool
-    ) -> Iterator[Tensor | None]:
-        """Solutions for the fits of a set, which take note of their rank and condition.
+    def _own_gram(self, rows: KernelSet, X: Tensor) -> Tensor | None:
+        """The kernel matrix of a set, with warnings in each of its fits; None if it fails."""
+        gram: Tensor | None = None
+        with caught_warnings() as caught, suppress(Exception):
+            gram = self.probe._gram(rows.kernel, X, X)
+        for fit in rows.fits:
+            fit.warnings.extend(caught)
+        return gram
+
+    def _solutions(self, system: _System, fits: list[ReplicaFit]) -> Iterator[Tensor | None]:
+        """Solutions for fits of a set, which take note of their rank and condition.
 
         A part of a shared matrix may differ from the set's own in the last digit: where that
         matters the fit is made alone, and its solution is None.
         """
-        ridges = np.array([_ridge(fit, rows) for fit in rows.fits])
+        gram, y = system.gram, system.y
+        ridges = np.array([_ridge(fit, system.rows) for fit in fits])
         conditions = np.full(len(ridges), np.inf)
-        several = len(gram) > 2 and len(np.unique(ridges)) >= MANY_PENALTIES
-        if several and bool((gram.diagonal() >= 0).all()):
-            solutions, conditions = solve_shifted(gram.numpy(), y.numpy(), ridges)
-        for k, (fit, ridge) in enumerate(zip(rows.fits, ridges.tolist(), strict=True)):
+        if system.form is not None:
+            solutions, conditions = system.form.solve(y.numpy(), ridges)
+        for k, (fit, ridge) in enumerate(zip(fits, ridges.tolist(), strict=True)):
             found: tuple[Tensor, float] | None = None
             if conditions[k] < DOUBTFUL:
                 found = torch.from_numpy(solutions[k]), float(conditions[k])
-            elif not shared:
+            elif not system.shared:
                 dual: Tensor | None = None
                 with fit.recording():
                     dual = fit.estimator._solve(gram.clone(), y, ridge, self.X.dtype)
                 yield dual
                 continue
-            elif not several:
+            elif system.form is None:
                 matrix = gram.clone()
                 matrix.diagonal().add_(ridge)
                 found = solve_definite(matrix, y)
             if found is None or found[1] >= DOUBTFUL:
-                self._alone(fit)
+                fit_alone([fit], self.source)
                 yield None
                 continue
             fit.estimator.rank_, fit.estimator.condition_number_ = len(gram), found[1]
@@ -256,7 +284,7 @@ class _SourceFits:
             inverse = _Inverse.of(matrix.gram.numpy(), ridge / scale, y)
         if inverse is None:
             return
-        size = max(SOLUTIONS // (len(y) * (y.shape[1] + 4)), 1)
+        size = self._at_once(len(y), 4 * n_numbers(matrix.gram), copies=True)
         for start in range(0, len(pairs), size):
             part = pairs[start : start + size]
             places = [matrix.places(rows.rows) for rows, _ in part]
@@ -268,9 +296,27 @@ class _SourceFits:
             ):
                 dual = torch.from_numpy(inverse.without(lack, inverse.solution)[own])
                 fit.estimator.rank_, fit.estimator.condition_number_ = len(own), float(condition)
-                X_fit = self.X[torch.from_numpy(rows.rows)].numpy().copy()
-                self._finish(fit, rows, dual, X_fit)
+                self._finish(fit, rows, dual, self.X.numpy()[rows.rows])
             yield [fit for _, fit in part]
+
+
+@dataclass(frozen=True, eq=False)
+class _System:
+    """The kernel matrix and the targets of a set of rows, times the roots of the weights."""
+
+    rows: KernelSet
+    gram: Tensor
+    y: Tensor
+    root: Tensor | None
+    X_fit: np.ndarray
+    #: For many penalties.
+    form: ShiftedMatrix | None
+    #: Whether the matrix is a part of one that other sets use too.
+    shared: bool
+
+    def unweighted(self, dual: Tensor) -> Tensor:
+        """Dual coefficients from a solution."""
+        return dual if self.root is None else self.root * dual
 
 
 @dataclass(frozen=True)
@@ -344,8 +390,7 @@ class _Inverse:
 
 def _ridge(fit: ReplicaFit, rows: RowSet) -> float:
     """What a fit adds to the diagonal."""
-    total = len(rows.rows) if rows.weight is None else float(rows.weight.sum())
-    return float(fit.estimator.alpha) * total
+    return float(fit.estimator.alpha) * rows.weight_sum
 
 
 def _equal_weights(rows: RowSet) -> float | None:
@@ -361,6 +406,8 @@ def predict_kernel_ridge(
 ) -> list[Any] | None:
     """Predictions of each estimator for X; those of the same kernel and rows share its matrix."""
     if method != "predict" or len(estimators) < 2:
+        return None
+    if replaced_step(type(estimators[0]), RESPONSE_STEPS):
         return None
     groups: dict[Any, list[int]] = {}
     contents: dict[int, Any] = {}
@@ -383,7 +430,7 @@ def predict_kernel_ridge(
     for numbers in groups.values():
         members = [estimators[number] for number in numbers]
         rows = rows_without_remark(members[0], X)
-        if rows is None:
+        if not isinstance(rows, Tensor):
             return None
         for number, values in zip(numbers, _group_predictions(members, rows, X), strict=True):
             out[number] = values
@@ -397,7 +444,26 @@ def _group_predictions(members: list[Any], rows: Tensor, X: Any) -> list[Any]:
     with threads_for(first._work(rows, fitting=False)):
         values = kernel_sums(first.kernel_, rows, first.X_fit_, np.concatenate(duals, axis=1))
     ends = np.cumsum([dual.shape[1] for dual in duals])
+    some = first.kernel_(
+        rows[:64].to(torch.float64), torch.from_numpy(first.X_fit_).to(rows.device)
+    )
+    size = float(some.abs().max()) if some.numel() else 0.0
+    parts = [values[:, end - dual.shape[1] : end] for dual, end in zip(duals, ends, strict=True)]
     return [
-        m._target_like(values[:, end - dual.shape[1] : end], X, rows)
-        for m, dual, end in zip(members, duals, ends, strict=True)
+        m._target_like(part, X, rows)
+        if is_clear_of_rounding(part, dual, size)
+        else type(m).predict(m, X)
+        for m, dual, part in zip(members, duals, parts, strict=True)
     ]
+
+
+def is_clear_of_rounding(values: Tensor, dual: np.ndarray, size: float) -> bool:
+    """Whether another order of adding does not show in sums of coefficients times kernel values.
+
+    ``size`` is about the largest of these values.
+    """
+    if not len(values) or not len(dual):
+        return True
+    largest = float(values.abs().max())
+    terms = size * float(np.abs(dual).sum(0).max())
+    return bool(terms * np.finfo(np.float64).eps <= 1e-13 * largest)

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from ...fusion import NotFusable, ReplicaFit, Source
+from ..._sklearn_compat import safe_indexing
+from ...fusion import NotFusable, ReplicaFit, Source, caught_warnings
 from ...monitor import FitMonitor
 from ...objectives.stacked_cross_entropy import (
+    LEAST_BLOCK,
     StackedBinaryCrossEntropy,
     StackedCrossEntropy,
     StackedSoftmaxCrossEntropy,
+    numbers_of_block,
 )
 from ...rows import as_array, row_blocks
 from ...solvers.newton import Minimum
 from ...solvers.stacked_newton import stacked_newton, thinning_depth
 from ...threads import one_thread
 from ..logistic import NEWTON_PARAMS, CrossEntropyClassifier, LogisticClassifier
+from .overrides import FIT_STEPS, INPUT_STEPS, check_steps, replaced_step
 from .row_sets import (
     RowSet,
     check_alone,
@@ -34,6 +36,7 @@ from .row_sets import (
     row_groups,
     rows_without_remark,
     sound_fits,
+    union_of,
     validated_rows,
 )
 
@@ -49,10 +52,20 @@ WASTE, SMALL_WASTE, MANY_PARAMS = 0.5, 0.05, 100
 #: Matrices of all parameters that a model needs at once: Hessian, scaled Hessian, factor, sums.
 HESSIANS = 5
 
+#: Vectors of all parameters that a model needs: iterates, steps and changes of the gradient.
+VECTORS = 128
+
+#: Copies of the rows and of the labels that are made on the way to a stack.
+COPIES = 3
+
 #: Decision values that are held at once, in bytes.
-DECISION_BYTES = 2**26
+DECISION_BYTES = 2**23
 
 METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+
+#: Steps of a fit and of predictions that only the package itself may replace.
+STEPS = (*FIT_STEPS, "_objective", "_objective_options", "_centre")
+RESPONSE_STEPS = (*INPUT_STEPS, "_decide_rows")
 
 
 @dataclass(eq=False)
@@ -77,6 +90,7 @@ class Model:
 def logistic_parameters(estimator: CrossEntropyClassifier) -> frozenset[str]:
     """Parameters in which models of a stack may differ."""
     check_alone(estimator)
+    check_steps(type(estimator), STEPS)
     if estimator.solver == "newton-cg":
         raise NotFusable('solver="newton-cg" has no Hessians that could be made together')
     if estimator.warm_start and hasattr(estimator, "coef_"):
@@ -106,7 +120,8 @@ class _SourceFits:
         )
         check_dense(self.X)
         self.encoder = _Encoder(self.probe, source.y)
-        self.memory_budget = memory_budget
+        #: Numbers that fit the memory.
+        self.n_numbers = memory_budget // 8
 
     def run(self) -> Iterator[list[ReplicaFit]]:
         """Fit in stacks of many."""
@@ -118,25 +133,25 @@ class _SourceFits:
             modelled = {id(model.fit) for model in own}
             alone = [fit for fit in group if id(fit) not in modelled]
             if alone:
-                yield [self._alone(fit) for fit in alone]
+                yield fit_alone(alone, self.source)
             while len(models) >= MAX_STACK:
                 yield from self._fit(models[:MAX_STACK])
                 models = models[MAX_STACK:]
+            if 4 * _n_labels(models) > self.n_numbers:
+                yield from self._fit(models)
+                models = []
         if models:
             yield from self._fit(models)
 
-    def _alone(self, fit: ReplicaFit) -> ReplicaFit:
-        fit_alone(fit, self.source)
-        return fit
-
     def _models(self, group: list[ReplicaFit]) -> list[Model]:
         """Models on one set of rows; those that cannot be made are left out."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with caught_warnings() as caught:
             try:
                 rows = self._labelled(group)
             except Exception:
                 return []
+        if caught:
+            return []
         models: list[Model] = []
         for fit in group:
             same = [m for m in models if m.fit.estimator.class_weight == fit.estimator.class_weight]
@@ -153,7 +168,7 @@ class _SourceFits:
 
     def _labelled(self, group: list[ReplicaFit]) -> LabelledSet:
         every = np.asarray(group[0].rows)
-        chosen = RowSet.of(self.probe, self.X, group)
+        chosen = RowSet.of(self.probe, group)
         classes, labels = self.encoder.encode(every)
         if len(chosen.rows) < len(every):
             labels = labels[np.asarray(group[0].sample_weight) > 0]
@@ -167,17 +182,32 @@ class _SourceFits:
         """Fit models in as few stacks as pay."""
         for stack in self._stacks(models):
             n_params = self._n_params(stack[0].rows)
-            size = self.memory_budget // (8 * (HESSIANS * n_params**2 + len(self.X)))
             if self.probe.solver == "auto" and n_params > NEWTON_PARAMS:
                 raise NotFusable(f"{n_params} parameters are found without Hessians, one by one")
-            for start in range(0, len(stack), max(size, 1)):
-                part = stack[start : start + max(size, 1)]
+            free, each = self._free(models), self._numbers_of_each(stack)
+            # What is left, at least as much again, is for products and blocks of rows.
+            size = max(free // (2 * each), 1)
+            for start in range(0, len(stack), size):
+                part = stack[start : start + size]
                 if len(part) == 1:
-                    self._alone(part[0].fit)
+                    fit_alone([part[0].fit], self.source)
                 else:
                     with one_thread():
-                        self._fit_stack(part)
+                        self._fit_stack(part, room=free - len(part) * each)
                 yield [model.fit for model in part]
+
+    def _free(self, models: list[Model]) -> int:
+        """Numbers that fit the memory beside the labels of all models and the rows of a stack."""
+        columns = COPIES * (self._width + models[0].rows.labels.shape[1])
+        return self.n_numbers - _n_labels(models) - columns * len(self.X)
+
+    def _numbers_of_each(self, stack: list[Model]) -> int:
+        """Numbers that each model of a stack takes."""
+        n_params = self._n_params(stack[0].rows)
+        numbers = HESSIANS * n_params**2 + VECTORS * n_params
+        if len({id(model.weight) for model in stack}) > 1 or len(_sets(stack)) > 1:
+            numbers += 2 * len(self.X)  # its weights, and those of the models still at work
+        return numbers + numbers_of_block(1, n_params // self._width, LEAST_BLOCK)
 
     def _stacks(self, models: list[Model]) -> list[list[Model]]:
         """Models on the same rows, and on several sets of rows where these are nearly the same."""
@@ -190,15 +220,16 @@ class _SourceFits:
                 classes.tobytes() if classes.dtype != object else tuple(classes),
             )
             groups.setdefault((*key, None if alike else id(model.rows)), []).append(model)
-        stacks = []
+        stacks: list[list[Model]] = []
         for group in groups.values():
-            if self._nearly_same_rows(group):
-                stacks.append(group)
-                continue
             own: dict[int, list[Model]] = {}
             for model in group:
                 own.setdefault(id(model.rows), []).append(model)
-            stacks.extend(own.values())
+            # Together they need weights of each model, so that fewer may fit the memory.
+            at_once = self._free(models) // (2 * self._numbers_of_each(group))
+            fits = at_once >= min(len(group), max(map(len, own.values())))
+            together = self._nearly_same_rows(group) and fits
+            stacks.extend([group] if together else own.values())
         return stacks
 
     def _depth(self, rows: LabelledSet) -> int:
@@ -214,12 +245,12 @@ class _SourceFits:
 
     def _nearly_same_rows(self, models: list[Model]) -> bool:
         """Whether visiting all rows for each of the models costs little more than its own rows."""
-        union = np.unique(np.concatenate([m.rows.rows for m in models]))
+        n_union = len(union_of(_sets(models), len(self.X)))
         waste = WASTE if self._n_params(models[0].rows) < MANY_PARAMS else SMALL_WASTE
-        return len(models) * len(union) <= (1 + waste) * sum(len(m.rows.rows) for m in models)
+        return len(models) * n_union <= (1 + waste) * sum(len(m.rows.rows) for m in models)
 
-    def _fit_stack(self, models: list[Model]) -> None:
-        objective, depth = self._objective(models)
+    def _fit_stack(self, models: list[Model], room: int) -> None:
+        objective, depth = self._objective(models, room)
 
         def report(k: int, record: dict[str, float]) -> None:
             models[k].monitor(record)
@@ -236,16 +267,16 @@ class _SourceFits:
         for model, minimum in zip(models, found, strict=True):
             self._finish(model, minimum)
 
-    def _objective(self, models: list[Model]) -> tuple[StackedCrossEntropy, int]:
+    def _objective(self, models: list[Model], room: int) -> tuple[StackedCrossEntropy, int]:
         """The objective of a stack, and how often it is thinned."""
-        sets = list({id(model.rows): model.rows for model in models}.values())
+        sets = _sets(models)
         if len(sets) == 1:
             rows, labels, depth = sets[0].rows, sets[0].labels, self._depth(sets[0])
             weights = [model.weight for model in models]
             shared = all(weight is weights[0] for weight in weights)
             weight = weights[0] if shared else torch.stack([_ones(sets[0], w) for w in weights])
         else:
-            rows, depth = np.unique(np.concatenate([s.rows for s in sets])), 0
+            rows, depth = union_of(sets, len(self.X)), 0
             labels = sets[0].labels.new_zeros(len(rows), sets[0].labels.shape[1])
             weight = labels.new_zeros(len(models), len(rows))
             for k, model in enumerate(models):
@@ -265,7 +296,7 @@ class _SourceFits:
         alpha = torch.tensor([float(m.fit.estimator.alpha) for m in models], dtype=torch.float64)
         n_logits = 1 if binary else labels.shape[1]
         ridge = (alpha[:, None, None] * penalised).expand(-1, n_logits, -1).reshape(len(models), -1)
-        return kind(X, labels, weight, ridge), depth
+        return kind(X, labels, weight, ridge, room=room), depth
 
     def _finish(self, model: Model, found: Minimum) -> None:
         """The attributes and warnings of a fit."""
@@ -302,10 +333,21 @@ class _Encoder:
             # scikit-learn warns of labels that look like numbers, which these do not.
             if present.all() and 2 * n_classes <= len(rows):
                 return self._first_classes, np.eye(n_classes)[codes]
-        classes, labels = self.probe._encode(_safe_indexing(self.y, rows))
+        classes, labels = self.probe._encode(safe_indexing(self.y, rows))
         if self._plain and np.array_equal(classes, self._classes):
             self._first_classes = classes
         return classes, labels
+
+
+def _sets(models: list[Model]) -> list[LabelledSet]:
+    """The sets of rows of models."""
+    return list({id(model.rows): model.rows for model in models}.values())
+
+
+def _n_labels(models: list[Model]) -> int:
+    """Numbers in the labels that models hold, and their weights."""
+    weights = {id(m.weight): m.weight for m in models if m.weight is not None}
+    return sum(rows.labels.numel() for rows in _sets(models)) + sum(map(len, weights.values()))
 
 
 def _ones(rows: RowSet, weight: Tensor | None) -> Tensor:
@@ -319,13 +361,15 @@ def predict_logistic(
     """What a method of each estimator returns for X; all decision values are one product."""
     if method not in METHODS or len(estimators) < 2:
         return None
+    if replaced_step(type(estimators[0]), (method, *RESPONSE_STEPS)):
+        return None
     for estimator in estimators:
         check_is_fitted(estimator)
     first = estimators[0]
     if not all(_take_same_rows(first, estimator) for estimator in estimators):
         return None
     rows = rows_without_remark(first, X)
-    if rows is None:
+    if not isinstance(rows, Tensor):
         return None
     n_logits = len(first.coef_)
     size = max(DECISION_BYTES // (8 * max(len(rows), 1) * n_logits), 1)

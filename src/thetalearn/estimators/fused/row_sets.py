@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.utils import _safe_indexing
 from torch import Tensor
 
-from ...fusion import NotFusable, ReplicaFit, Source
+from ..._sklearn_compat import safe_indexing
+from ...fusion import NotFusable, ReplicaFit, Source, caught_warnings
+from ...rows import Rows
 
 __all__ = [
     "RowSet",
     "check_alone",
     "check_dense",
+    "first_line",
     "fit_alone",
     "row_groups",
     "rows_without_remark",
     "sound_fits",
+    "union_of",
     "validated_rows",
 ]
 
@@ -46,17 +48,30 @@ class RowSet:
     fits: list[ReplicaFit]
 
     @classmethod
-    def of(cls, estimator: Any, X: Tensor, fits: list[ReplicaFit]) -> RowSet:
+    def of(cls, estimator: Any, fits: list[ReplicaFit]) -> Self:
         """The set of fits with the same rows and weights; raises what ``fit`` would raise."""
         rows = np.asarray(fits[0].rows)
         if rows.dtype.kind != "i" or len(rows) < max(estimator._min_rows, 1) or rows.min() < 0:
             raise ValueError("too few rows, or rows that are not counted from the first")
-        weight = estimator._weight_tensor(fits[0].sample_weight, X[:1].expand(len(rows), -1))
+        weight = estimator._weight_tensor(fits[0].sample_weight, torch.empty(len(rows), 0))
         if weight is not None and not bool((weight > 0).all()):
             rows, weight = rows[(weight > 0).numpy()], weight[weight > 0]
         if len(rows) < estimator._min_rows:
             raise ValueError("too few rows of positive weight")
         return cls(rows, weight, fits)
+
+    @property
+    def weight_sum(self) -> float:
+        """Sum of the weights."""
+        return float(len(self.rows) if self.weight is None else self.weight.sum())
+
+
+def union_of(sets: Iterable[RowSet], n_rows: int) -> np.ndarray:
+    """Rows of n that are in any set."""
+    seen = np.zeros(n_rows, dtype=bool)
+    for rows in sets:
+        seen[rows.rows] = True
+    return np.flatnonzero(seen)
 
 
 def check_alone(estimator: Any) -> None:
@@ -68,6 +83,11 @@ def check_alone(estimator: Any) -> None:
     device = estimator.device
     if device != "auto" and torch.device(device).type != "cpu":
         raise NotFusable(f"device={device!r}: fits are made together on the processor only")
+
+
+def first_line(error: Exception | str) -> str:
+    """What an exception says, as far as a report has room for it."""
+    return str(error).partition("\n")[0]
 
 
 def sound_fits(fits: Sequence[ReplicaFit]) -> tuple[list[ReplicaFit], list[ReplicaFit]]:
@@ -87,12 +107,15 @@ def validated_rows(
     """
     probe = clone(estimator)
     before = set(vars(probe))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with caught_warnings() as caught:
         try:
             found = validate(probe)
         except Exception as error:
-            raise NotFusable(f"the rows are not validated together: {error}") from error
+            reason = first_line(error)
+            raise NotFusable(f"the rows are not validated together: {reason}") from error
+    if caught:
+        reason = first_line(caught[0].message)
+        raise NotFusable(f"the rows are not validated together: {reason}")
     return probe, found, {name: vars(probe)[name] for name in set(vars(probe)) - before}
 
 
@@ -104,29 +127,59 @@ def check_dense(rows: Any) -> None:
         raise NotFusable(f"rows on {rows.device}: fits are made together on the processor only")
 
 
-def row_groups(fits: Sequence[ReplicaFit]) -> list[list[ReplicaFit]]:
-    """Fits with the same rows and weights together."""
-    groups: dict[Any, list[ReplicaFit]] = {}
+def row_groups(
+    fits: Sequence[ReplicaFit], apart: Callable[[Any], Hashable] = lambda estimator: None
+) -> list[list[ReplicaFit]]:
+    """Fits with the same rows and weights together, unless ``apart`` tells their estimators apart.
+
+    Rows are compared where a few numbers that they have agree, which costs less than a hash.
+    """
+    groups: list[list[ReplicaFit]] = []
+    alike: dict[Hashable, list[list[ReplicaFit]]] = {}
     for fit in fits:
-        weight = None if fit.sample_weight is None else np.asarray(fit.sample_weight).tobytes()
-        groups.setdefault((np.asarray(fit.rows).tobytes(), weight), []).append(fit)
-    return list(groups.values())
+        rows = np.asarray(fit.rows)
+        summary = (len(rows), *(part.sum() for part in (rows[:1], rows[-1:], rows)))
+        known = alike.setdefault((apart(fit.estimator), *summary), [])
+        for group in known:
+            if _equal(group[0].rows, rows) and _equal(group[0].sample_weight, fit.sample_weight):
+                group.append(fit)
+                break
+        else:
+            known.append([fit])
+            groups.append(known[-1])
+    return groups
 
 
-def fit_alone(fit: ReplicaFit, source: Source) -> None:
-    """Fit one on its own, where only ``fit`` knows what to say."""
-    X, y = (_safe_indexing(part, fit.rows) for part in (source.X, source.y))
-    options = {} if fit.sample_weight is None else {"sample_weight": fit.sample_weight}
-    with fit.recording():
-        fit.estimator.fit(X, y, **options)
+def _equal(one: Any, other: Any) -> bool:
+    """Whether arrays are the same, or there is none."""
+    if one is other or one is None or other is None:
+        return one is other
+    return np.array_equal(np.asarray(one), np.asarray(other))
 
 
-def rows_without_remark(estimator: Any, X: Any) -> Tensor | None:
+def fit_alone(fits: Iterable[ReplicaFit], source: Source) -> list[ReplicaFit]:
+    """Fit each on its own, where nothing can be shared or only ``fit`` knows what to say.
+
+    Not to be called where an exception is being handled: it would become part of the fit's own.
+    """
+    done = list(fits)
+    for fit in done:
+        X, y = (safe_indexing(part, fit.rows) for part in (source.X, source.y))
+        options = {} if fit.sample_weight is None else {"sample_weight": fit.sample_weight}
+        fit.warnings.clear()
+        with fit.recording():
+            fit.estimator.fit(X, y, **options)
+    return done
+
+
+def rows_without_remark(
+    estimator: Any, X: Any, check: Callable[[Rows], None] = lambda rows: None
+) -> Rows | None:
     """Rows of X for predictions; None if each estimator has something to say of them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with caught_warnings() as caught:
         try:
-            rows = estimator._input_rows(X, reset=False)
+            rows: Rows = estimator._input_rows(X, reset=False)
+            check(rows)
         except Exception:
             return None
-    return rows if isinstance(rows, Tensor) else None
+    return None if caught else rows

@@ -6,24 +6,30 @@ the rows that they have in common.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
-from copy import copy
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 import torch
 
-from ...fusion import NotFusable, ReplicaFit, Source
-from ...representations.bases import LocalBasis
-from ...rows import n_numbers, row_blocks
-from ...threads import threads_for
-from ..blockwise import is_dask
-from ..families import PolynomialFamily
-from ..least_squares import LeastSquaresRegressor
-from ..linear import LinearRegressor
-from .least_squares_groups import Group, RowSet, Table
+from ....fusion import NotFusable, ReplicaFit, Source, caught_warnings
+from ....representations.bases import LocalBasis
+from ....rows import n_numbers, row_blocks
+from ....threads import threads_for
+from ...blockwise import is_dask
+from ...families import PolynomialFamily
+from ...least_squares import LeastSquaresRegressor
+from ...linear import LinearRegressor
+from ..overrides import FIT_STEPS, INPUT_STEPS, check_steps, replaced_step
+from ..row_sets import (
+    RowSet,
+    fit_alone,
+    row_groups,
+    rows_without_remark,
+    sound_fits,
+    validated_rows,
+)
+from .groups import BasisSet, Group, Table
 
 __all__ = ["fit_replicas", "predict_replicas", "replica_parameters"]
 
@@ -32,6 +38,10 @@ TOGETHER = frozenset({"alpha", "l1_ratio", "penalty_order", "tol", "max_iter", "
 
 #: Steps of a fit that are replaced here: an estimator with steps of its own is fitted alone.
 STEPS = ("fit", "_training_rows", "_fit_rows", "_start", "_new_factor", "_absorb", "_solve")
+
+#: Steps besides these that only the package itself may replace, in a fit and in predictions.
+OWN_STEPS = (*FIT_STEPS, "_absorb_products", "_fit_blocks")
+RESPONSE_STEPS = (*INPUT_STEPS, "predict", "_predict_rows", "_combine", "_check_extrapolation")
 
 #: Bases that depend on the number of columns only.
 SAME_FOR_ALL_ROWS = (LinearRegressor._make_basis, PolynomialFamily._make_basis)
@@ -49,7 +59,8 @@ def replica_parameters(estimator: LeastSquaresRegressor) -> frozenset[str]:
         raise NotFusable(f"the callbacks of {name} follow each fit by itself")
     for step in STEPS:
         if getattr(type(estimator), step) is not getattr(LeastSquaresRegressor, step):
-            raise NotFusable(f"{name} has a method {step} of its own")
+            raise NotFusable(f"{name} replaces {step}, which fits made together do not call")
+    check_steps(type(estimator), OWN_STEPS)
     return TOGETHER & estimator.get_params(deep=False).keys()
 
 
@@ -71,16 +82,13 @@ def predict_replicas(estimators: Sequence[Any], X: Any, method: str) -> list[Any
     if (
         method != "predict"
         or is_dask(X)
+        or replaced_step(type(first), RESPONSE_STEPS)
         or not all(_evaluates_alike(first, other) for other in estimators)
     ):
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            rows = first._input_rows(X, reset=False)
-            first._check_extrapolation(rows)
-        except Exception:
-            return None  # each of them will say what is wrong
+    rows = rows_without_remark(first, X, first._check_extrapolation)
+    if rows is None:
+        return None
     coef = [torch.from_numpy(est._coefficients()).to(rows.device) for est in estimators]
     with threads_for(n_numbers(rows)):
         values = _products_with(first.basis_, rows, torch.cat(coef, dim=1))
@@ -116,23 +124,21 @@ def _products_with(basis: Any, rows: Any, coef: torch.Tensor) -> torch.Tensor:
 def _fit_source(
     fits: list[ReplicaFit], source: Source, memory_budget: int
 ) -> Iterator[list[ReplicaFit]]:
-    probe = copy(fits[0].estimator)
-    before = set(vars(probe))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        X, y, _ = probe._training_rows(source.X, source.y, None, reset=True)
-    state = {name: value for name, value in vars(probe).items() if name not in before}
-    for fit in fits:
-        fit.warnings.extend(caught)
-    table = Table(source, X, y)
-    sets, failed = _row_sets(fits, table)
+    sound, failed = sound_fits(fits)
     if failed:
         yield failed
+    if not sound:
+        return
+    _, (X, y, _), attributes = validated_rows(
+        sound[0].estimator,
+        lambda probe: probe._training_rows(source.X, source.y, None, reset=True),
+    )
+    table = Table(source, X, y)
     groups: list[Group] = []
-    for row_set in sets:
-        row_set.state = dict(state)
-        if not _start(row_set, table, groups):
-            yield row_set.fits
+    for fits_of_rows in row_groups(sound, lambda one: getattr(one, "extrapolation", None)):
+        row_set = _basis_set(fits_of_rows, attributes, table, groups)
+        if row_set is None:
+            yield fit_alone(fits_of_rows, source)
             continue
         for group in groups[:COMPARED]:
             if group.admits(row_set):
@@ -145,82 +151,33 @@ def _fit_source(
         yield from group.fit(memory_budget)
 
 
-def _row_sets(fits: Sequence[ReplicaFit], table: Table) -> tuple[list[RowSet], list[ReplicaFit]]:
-    """Sets of rows with their fits, and the fits that failed."""
-    sets: dict[tuple[Any, ...], list[tuple[np.ndarray, Any, RowSet]]] = {}
-    order: list[RowSet] = []
-    failed: list[ReplicaFit] = []
-    for fit in fits:
-        with fit.recording():
-            fit.estimator._validate_params()
-        if fit.error is None and len(fit.rows) == 0:
-            table.fit_alone([fit])
-        if fit.error is not None:
-            failed.append(fit)
-            continue
-        rows, given = np.asarray(fit.rows), fit.sample_weight
-        policy = getattr(fit.estimator, "extrapolation", None)
-        key = (policy, len(rows), int(rows[0]), int(rows[-1]), int(rows.sum()))
-        for known_rows, known_weight, row_set in sets.setdefault(key, []):
-            same_rows = known_rows is rows or np.array_equal(known_rows, rows)
-            if same_rows and _same_weight(known_weight, given):
-                row_set.fits.append(fit)
-                break
-        else:
-            made = _row_set(fit, rows, table)
-            if made is None:
-                failed.append(fit)
-                continue
-            made.fits.append(fit)
-            sets[key].append((rows, given, made))
-            order.append(made)
-    return order, failed
-
-
-def _same_weight(one: Any, other: Any) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one is other or np.array_equal(np.asarray(one), np.asarray(other))
-
-
-def _row_set(fit: ReplicaFit, rows: np.ndarray, table: Table) -> RowSet | None:
-    """The rows of positive weight; None where the weights are refused."""
-    if fit.sample_weight is None:
-        return RowSet(rows, None)
-    shape = torch.empty(len(rows), 0)
-    with fit.recording():
-        weight = fit.estimator._weight_tensor(fit.sample_weight, shape).numpy()
-    if fit.error is not None:
-        return None
-    kept = weight > 0
-    return RowSet(rows[kept], weight[kept])
-
-
-def _start(row_set: RowSet, table: Table, groups: Sequence[Group]) -> bool:
-    """Find the basis of a set of rows; where nothing can be shared, fit each."""
-    first = row_set.fits[0]
-    if not row_set.is_consistent():
-        table.fit_alone(row_set.fits)
-        return False
-    if type(first.estimator)._make_basis in SAME_FOR_ALL_ROWS and groups:
-        row_set.state = groups[0].sets[0].state
-        return True
-    estimator = row_set.adopted(first)
-    X = table.X[:1]
-    if type(estimator)._make_basis not in SAME_FOR_ALL_ROWS:
-        X = table.inputs(row_set.rows)
-    weight = row_set.weight
+def _basis_set(
+    fits: list[ReplicaFit], attributes: dict[str, Any], table: Table, groups: Sequence[Group]
+) -> BasisSet | None:
+    """The rows of fits and their basis; None where nothing can be shared."""
+    first = fits[0].estimator
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            given = None if weight is None else torch.from_numpy(weight).to(X.device)
-            estimator._start(X, given, streaming=False)
-    except Exception:
-        table.fit_alone(row_set.fits)
-        return False
-    for fit in row_set.fits:
+        rows = RowSet.of(first, fits)
+    except ValueError:
+        return None
+    row_set = BasisSet(rows.rows, rows.weight, fits, dict(attributes))
+    if not row_set.is_consistent():
+        return None
+    same_for_all = type(first)._make_basis in SAME_FOR_ALL_ROWS
+    if same_for_all and groups:
+        row_set.state = groups[0].sets[0].state
+        return row_set
+    estimator = row_set.adopted(fits[0])
+    X = table.X[:1] if same_for_all else table.inputs(row_set.rows)
+    weight = None if row_set.weight is None else row_set.weight.to(X.device)
+    with caught_warnings() as caught:
+        try:
+            estimator._start(X, weight, streaming=False)
+        except Exception:
+            return None
+    for fit in fits:
         fit.warnings.extend(caught)
     del estimator._factor
     params = estimator.get_params(deep=False)
     row_set.state = {k: v for k, v in vars(estimator).items() if k not in params}
-    return True
+    return row_set

@@ -13,14 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...rows import Rows, row_blocks
-from ...solvers.gradient.replicas import cut, in_threads
-from ...threads import one_thread
+from ....rows import Rows, row_blocks
+from ....solvers.gradient.replicas import cut, in_threads
+from ....threads import one_thread
+from ..overrides import INPUT_STEPS, replaced_step
 
 __all__ = ["Evaluated", "predict_together"]
 
 #: Bytes of the values of networks that are evaluated at once.
 CACHE = 2**21
+
+#: Steps of predictions that only the package itself may replace.
+STEPS = (*INPUT_STEPS, "_network_outputs", "_apply", "_outputs")
 
 #: Multiplications that are worth more than one thread.
 SEVERAL_THREADS = 2**28
@@ -56,9 +60,9 @@ class Evaluated:
 
 def predict_together(estimators: Sequence[Any], X: Any, method: str) -> list[Any] | None:
     """What a method of several fitted networks returns; None if they see X in different ways."""
-    if isinstance(X, Tensor) or not all(
-        hasattr(one, method) and one.__sklearn_is_fitted__() for one in estimators
-    ):
+    if isinstance(X, Tensor) or replaced_step(type(estimators[0]), (method, *STEPS)):
+        return None
+    if not all(hasattr(one, method) and one.__sklearn_is_fitted__() for one in estimators):
         return None
     if len({pickle.dumps(_columns(one)) for one in estimators}) > 1:
         return None

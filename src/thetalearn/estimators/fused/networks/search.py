@@ -7,7 +7,7 @@ estimator is fitted alone, in the same order of random numbers.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,20 +20,21 @@ import torch
 from sklearn import get_config
 from torch import Tensor
 
-from ...base import ThetaClassifier
-from ...exceptions import DivergenceError
-from ...fusion import NotFusable, ReplicaFit, Source
-from ...monitor import FitMonitor
-from ...representations.networks.activations import Activation, CallableActivation
-from ...rows import Rows, SparseRows
-from ...solvers.gradient.batches import n_batches
-from ...solvers.gradient.masks import BLOCK
-from ...solvers.gradient.replicas import chunk_size, cut, in_threads
-from ...solvers.gradient.train import train
-from ...solvers.gradient.trainer import Replica, Settings, Trained
-from ..following import StackedHeldOut
-from ..gradient import FULL_BATCH
-from .network_data import Labels, NetworkData, joined
+from ....base import ThetaClassifier
+from ....exceptions import DivergenceError
+from ....fusion import NotFusable, ReplicaFit, Source
+from ....monitor import FitMonitor
+from ....representations.networks.activations import Activation, CallableActivation
+from ....rows import Rows, SparseRows
+from ....solvers.gradient.batches import n_batches
+from ....solvers.gradient.masks import BLOCK
+from ....solvers.gradient.replicas import chunk_size, cut, in_threads
+from ....solvers.gradient.train import train
+from ....solvers.gradient.trainer import Replica, Settings, Trained
+from ...following import StackedHeldOut
+from ...gradient import FULL_BATCH
+from ..overrides import FIT_STEPS, check_steps
+from .data import Labels, NetworkData, joined
 
 __all__ = ["NetworkSearch", "differing"]
 
@@ -60,8 +61,36 @@ OWN = frozenset(
 )
 
 
+#: Steps of a fit that only the package itself may replace: those that are not called, and those
+#: that are called once for many fits.
+STEPS = (
+    *FIT_STEPS,
+    "_validate_params",
+    "_fit_network",
+    "_fit_minibatch",
+    "_goes_on",
+    "_hold_out",
+    "_given_validation",
+    "_make_watch",
+    "_make_step",
+    "_network_targets",
+    "_network_outputs",
+    "_apply",
+    "_score_outputs",
+    "_loss_rows",
+    "_settings",
+    "_optimizer",
+    "_rate_factors",
+    "_report_scale",
+)
+
+#: Fits that are planned at a time, at least and at most, and bytes of a plan beside its rows.
+LEAST_ROUND, MAX_ROUND, PLAN_BYTES = 64, 1024, 2**14
+
+
 def differing(estimator: Any) -> frozenset[str]:
     """Parameters in which networks that are trained together may differ."""
+    check_steps(type(estimator), STEPS)
     _check_stackable(estimator)
     return OWN & estimator.get_params(deep=False).keys()
 
@@ -238,6 +267,7 @@ class _Chunk:
 
     def finish(self) -> list[ReplicaFit]:
         """Make fitted estimators of what was trained."""
+        seconds = shared_seconds(self.trained)
         parts = zip(self.tasks, self.rows, self.starts, self.trained, strict=True)
         for task, rows, start, trained in parts:
             estimator = task.fit.estimator
@@ -246,17 +276,29 @@ class _Chunk:
                     self.X[torch.from_numpy(rows).to(self.y.device)], trained.values
                 ):
                     trained.values = start
-                estimator._finish_minibatch(trained, _history(trained), task.n_train, False)
-        return self.fits
+                history = _history(trained, seconds)
+                estimator._finish_minibatch(trained, history, task.n_train, False)
+        done, self.fits = self.fits, []
+        # Whoever handed this over may still hold it.
+        for part in (self.tasks, self.rows, self.starts, self.replicas, self.held, self.trained):
+            part.clear()
+        return done
 
 
-def _history(trained: Trained) -> list[dict[str, float]]:
+def shared_seconds(trained: Sequence[Trained]) -> list[float]:
+    """Time that a replica has taken after each epoch, if those in training share it equally."""
+    ends = max((one.seconds for one in trained), key=len, default=[])
+    n_training = [sum(len(one.seconds) > epoch for one in trained) for epoch in range(len(ends))]
+    return list(np.cumsum(np.diff(ends, prepend=0.0) / n_training))
+
+
+def _history(trained: Trained, seconds: Sequence[float]) -> list[dict[str, float]]:
     """The records of a training, as a monitor would have kept them."""
     monitor = FitMonitor()
     for record in trained.records:
         monitor(record)
-    for record, seconds in zip(monitor.history, trained.seconds, strict=True):
-        record["seconds"] = seconds
+    for record, passed in zip(monitor.history, seconds, strict=False):
+        record["seconds"] = float(passed)
     return monitor.history
 
 
@@ -284,7 +326,8 @@ class NetworkSearch:
             raise NotFusable("fits that share one RandomState draw from it in turn")
         if any(len(fit.rows) == 0 for fit in fits):
             raise NotFusable("a fit has no rows")
-        self._fits, self._budget = fits, memory_budget
+        self._fits = sorted(fits, key=lambda fit: (fit.source, len(fit.rows)))
+        self._budget = memory_budget
         first = fits[0].estimator
         used = sorted({fit.source for fit in fits})
         self._data = {number: NetworkData(sources[number], first) for number in used}
@@ -293,26 +336,47 @@ class NetworkSearch:
         self._valid: set[tuple[str, type, str]] = set()
 
     def done(self) -> Iterator[list[ReplicaFit]]:
-        """Fit all, and give those that are done."""
+        """Fit all, a round of them at a time, and give those that are done."""
+        longest = max(len(fit.rows) for fit in self._fits)
+        at_once = self._budget // (4 * (PLAN_BYTES + 16 * longest))
+        size = min(max(at_once, LEAST_ROUND), MAX_ROUND)
+        while self._fits:
+            fits, self._fits = self._fits[:size], self._fits[size:]
+            parts = self._parts(fits)
+            failed = [fit for fit in fits if fit.error is not None]
+            del fits
+            if failed:
+                yield failed
+            n_threads = min(self._n_threads(), len(parts))
+            for chunk in in_threads(self._jobs(parts), n_threads):
+                yield chunk.finish()
+            for data in self._data.values():
+                data.forget_labels()
+
+    def _n_threads(self) -> int:
+        devices = {data.X.device.type for data in self._data.values()}
+        return torch.get_num_threads() if devices == {"cpu"} else 1
+
+    def _parts(self, fits: Sequence[ReplicaFit]) -> deque[list[_Task]]:
+        """What is trained in a stack each, of fits whose parameters and rows are valid."""
         buckets: dict[Hashable, list[_Task]] = defaultdict(list)
-        for fit in self._fits:
+        for fit in fits:
             task = self._plan(fit)
             if task is not None:
                 buckets[task.key(self._data[fit.source])].append(task)
-        failed = [fit for fit in self._fits if fit.error is not None]
-        if failed:
-            yield failed
-        devices = {data.X.device.type for data in self._data.values()}
-        n_threads = torch.get_num_threads() if devices == {"cpu"} else 1
-        parts = [
+        n_threads = self._n_threads()
+        return deque(
             part
             for bucket in buckets.values()
             for part in cut(
                 sorted(bucket, key=_Task.place), self._chunk_size(bucket, n_threads), n_threads
             )
-        ]
-        for chunk in in_threads(map(self._job, parts), min(n_threads, len(parts))):
-            yield chunk.finish()
+        )
+
+    def _jobs(self, parts: deque[list[_Task]]) -> Iterator[Callable[[Event], _Chunk]]:
+        """The training of each part, which is let go of."""
+        while parts:
+            yield self._job(parts.popleft())
 
     def _plan(self, fit: ReplicaFit) -> _Task | None:
         """Check parameters and rows, and decide on the network."""
@@ -326,7 +390,7 @@ class NetworkSearch:
             fit.warnings.extend(labels.warnings)
             if labels.values is None:
                 assert labels.error is not None
-                raise labels.error
+                raise labels.error.with_traceback(None)  # without the frames of fits before
             vars(estimator).update(labels.learned)
             y = labels.values
             weight = estimator._weight_tensor(fit.sample_weight, y)

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..._sklearn_compat import safe_indexing
-from ...fusion import ReplicaFit, Source
-from ...monitor import FitMonitor
-from ...representations.bases import Affine
-from ...rows import row_blocks
-from ...solvers.least_squares import DenseFactor, LeastSquaresFactor, Solution
-from ...solvers.shared_least_squares import (
+from ....fusion import ReplicaFit, Source
+from ....monitor import FitMonitor
+from ....representations.bases import Affine
+from ....rows import row_blocks
+from ....solvers.least_squares import DenseFactor, LeastSquaresFactor, Solution
+from ....solvers.shared_least_squares import (
     DeletedRowsFactor,
     Deletions,
     Moments,
@@ -32,10 +31,11 @@ from ...solvers.shared_least_squares import (
     plan_pieces,
     sums_of_products,
 )
-from ...threads import threads_for
-from ..least_squares import dense_design
+from ....threads import threads_for
+from ...least_squares import dense_design
+from ..row_sets import RowSet, fit_alone, union_of
 
-__all__ = ["Group", "RowSet", "Table"]
+__all__ = ["BasisSet", "Group", "Table"]
 
 #: What adding one matrix of products to another costs, in rows of the pass that makes one.
 JOIN = 10.0
@@ -48,29 +48,18 @@ DELETED = 4096
 
 
 @dataclass(eq=False)
-class RowSet:
-    """Fits to the same rows with the same basis.
+class BasisSet(RowSet):
+    """A set of rows with ``state``, what the estimators of its fits have in common: the basis."""
 
-    ``rows`` are those of positive weight; ``state`` is what their estimators have in common.
-    """
-
-    rows: np.ndarray
-    weight: np.ndarray | None
-    fits: list[ReplicaFit] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def weight_sum(self) -> float:
-        """Sum of the weights."""
-        return float(len(self.rows) if self.weight is None else self.weight.sum())
 
     def is_consistent(self) -> bool:
         """Whether a row that the set holds twice has one weight."""
         if self.weight is None:
             return True
-        known = np.zeros(self.rows.max() + 1)
-        known[self.rows] = self.weight
-        return bool(np.all(known[self.rows] == self.weight))
+        known, weight = np.zeros(self.rows.max() + 1), self.weight.numpy()
+        known[self.rows] = weight
+        return bool(np.all(known[self.rows] == weight))
 
     def ridge_weights(self) -> list[float] | None:
         """Weight of the squared norm in each fit; None if there are other penalties."""
@@ -113,14 +102,6 @@ class Table:
         """Rows of X; a view where they are neighbours."""
         return self.X[_index(rows)]
 
-    def fit_alone(self, fits: Sequence[ReplicaFit]) -> None:
-        """Fit one after the other, as nothing can be shared or to have the error of each."""
-        for fit in fits:
-            X, y = (safe_indexing(part, fit.rows) for part in (self.source.X, self.source.y))
-            fit.warnings.clear()
-            with fit.recording():
-                fit.estimator.fit(X, y, fit.sample_weight)
-
 
 def _index(rows: np.ndarray) -> Any:
     """A slice where rows follow one another, else a tensor."""
@@ -134,7 +115,7 @@ class Group:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self.sets: list[RowSet] = []
+        self.sets: list[BasisSet] = []
         self.weight: np.ndarray | None = None
 
     @property
@@ -142,7 +123,7 @@ class Group:
         """The basis of all sets."""
         return self.sets[0].state["basis_"]
 
-    def admits(self, row_set: RowSet) -> bool:
+    def admits(self, row_set: BasisSet) -> bool:
         """Whether a set has the basis of the group, and weights that do not contradict it."""
         mine, its = self.basis, row_set.state["basis_"]
         if mine is not its and mine != its:
@@ -150,19 +131,19 @@ class Group:
         if self.weight is None or row_set.weight is None:
             return self.weight is None and row_set.weight is None
         known = self.weight[row_set.rows]
-        return bool(np.all(np.isnan(known) | (known == row_set.weight)))
+        return bool(np.all(np.isnan(known) | (known == row_set.weight.numpy())))
 
-    def take(self, row_set: RowSet) -> None:
+    def take(self, row_set: BasisSet) -> None:
         """Add a set that is admitted."""
         self.sets.append(row_set)
         if row_set.weight is not None:
             if self.weight is None:
                 self.weight = np.full(len(self.table.X), np.nan)
-            self.weight[row_set.rows] = row_set.weight
+            self.weight[row_set.rows] = row_set.weight.numpy()
 
     def fit(self, memory_budget: int) -> Iterator[list[ReplicaFit]]:
         """Fit all sets, by the cheapest way that is safe."""
-        estimator = self.sets[0].adopted(self.sets[0].fits[0])
+        estimator = self.estimator = self.sets[0].adopted(self.sets[0].fits[0])
         self.has_constant = estimator._has_constant()
         self.n_terms, self.n_targets = estimator.basis_.n_terms, self.table.y.shape[1]
         factor = estimator._new_factor()
@@ -171,15 +152,15 @@ class Group:
         matrix = 8 * size * (size if self.dense else factor.width)
         # The products, their factors and their sums; the sets as masks.
         n_parallel = max(memory_budget // (4 * matrix + 4 * len(self.table.X)), 1)
-        rest: list[RowSet] = []
-        ridge: list[tuple[RowSet, list[float]]] = []
+        rest: list[BasisSet] = []
+        ridge: list[tuple[BasisSet, list[float]]] = []
         for row_set in self.sets:
             weights = row_set.ridge_weights() if self.dense else None
             if weights is None or len(row_set.rows) <= self.n_terms:
                 rest.append(row_set)
             else:
                 ridge.append((row_set, weights))
-        union = self._union([row_set for row_set, _ in ridge])
+        union = union_of([row_set for row_set, _ in ridge], len(self.table.X))
         if self._lack_few(ridge, union, memory_budget):
             rest += yield from self._by_deletion(ridge, union, memory_budget)
         else:
@@ -210,8 +191,8 @@ class Group:
         return Shift.means(self.block(rows[some]), self.has_constant)
 
     def _by_moments(
-        self, part: Sequence[tuple[RowSet, list[float]]]
-    ) -> Generator[list[ReplicaFit], None, list[RowSet]]:
+        self, part: Sequence[tuple[BasisSet, list[float]]]
+    ) -> Generator[list[ReplicaFit], None, list[BasisSet]]:
         """Solve from products of columns; returns the sets for which these are not accurate."""
         sets = [row_set for row_set, _ in part]
         unsafe = []
@@ -230,10 +211,10 @@ class Group:
             yield row_set.fits
         return unsafe
 
-    def _moments(self, sets: Sequence[RowSet]) -> Iterator[Moments]:
+    def _moments(self, sets: Sequence[BasisSet]) -> Iterator[Moments]:
         """The moments of each set, from pieces that sets share."""
         plan = plan_pieces([s.rows for s in sets], len(self.table.X), JOIN, subtract=True)
-        shift = self._shift(self._union(sets))
+        shift = self._shift(union_of(sets, len(self.table.X)))
         size = self.n_terms + self.n_targets
         products = np.zeros((len(sets), size, size))
         magnitude = np.zeros((len(sets), size))
@@ -247,15 +228,8 @@ class Group:
         for p, m, row_set in zip(products, magnitude, sets, strict=True):
             yield Moments(p, m, shift, row_set.weight_sum, len(row_set.rows))
 
-    def _union(self, sets: Sequence[RowSet]) -> np.ndarray:
-        """Rows that are in any set."""
-        member = np.zeros(len(self.table.X), dtype=bool)
-        for row_set in sets:
-            member[row_set.rows] = True
-        return np.flatnonzero(member)
-
     def _lack_few(
-        self, part: Sequence[tuple[RowSet, list[float]]], union: np.ndarray, memory_budget: int
+        self, part: Sequence[tuple[BasisSet, list[float]]], union: np.ndarray, memory_budget: int
     ) -> bool:
         """Whether all sets are the union without so few rows that deleting these is cheaper."""
         lacking = [len(union) - len(row_set.rows) for row_set, _ in part]
@@ -270,19 +244,23 @@ class Group:
         return all(np.bincount(row_set.rows).max() == 1 for row_set, _ in part)
 
     def _by_deletion(
-        self, part: Sequence[tuple[RowSet, list[float]]], union: np.ndarray, memory_budget: int
-    ) -> Generator[list[ReplicaFit], None, list[RowSet]]:
+        self, part: Sequence[tuple[BasisSet, list[float]]], union: np.ndarray, memory_budget: int
+    ) -> Generator[list[ReplicaFit], None, list[BasisSet]]:
         """Solve by updating the solution of all rows; returns the sets that need another way."""
-        everything = RowSet(union, None if self.weight is None else self.weight[union])
+        weight = None if self.weight is None else torch.from_numpy(self.weight[union])
+        everything = BasisSet(union, weight, [])
         (moments,) = self._moments([everything])
         with threads_for(self.n_terms**2), np.errstate(all="ignore"):
             deletions = Deletions(moments, [w for _, weights in part for w in weights])
         if not deletions.is_safe:
             return [row_set for row_set, _ in part]
-        unsafe: list[RowSet] = []
+        unsafe: list[BasisSet] = []
         n_penalties = max(len(weights) for _, weights in part)
-        row_bytes = 8 * self.n_terms * (self.n_targets * n_penalties + 4)
-        for same in _alike(part, len(union), min(memory_budget // row_bytes, DELETED)):
+        # The rows three times, what M^-1 makes of them, and the coefficients twice.
+        row_bytes = 8 * self.n_terms * (2 * self.n_targets * n_penalties + 6)
+        n_weights = len({weight for _, weights in part for weight in weights})
+        left = memory_budget - 16 * (n_weights + 1) * self.n_terms**2
+        for same in _alike(part, len(union), min(left // row_bytes, DELETED)):
             lacking = [_without(union, row_set.rows) for row_set, _ in same]
             rows = self.block(np.concatenate(lacking))
             with threads_for(rows[0].numel()):
@@ -297,7 +275,7 @@ class Group:
                 yield row_set.fits
         return unsafe
 
-    def _by_factors(self, sets: Sequence[RowSet]) -> Iterator[list[ReplicaFit]]:
+    def _by_factors(self, sets: Sequence[BasisSet]) -> Iterator[list[ReplicaFit]]:
         """Solve from triangular factors."""
         join = float(self.n_terms)
         plan = plan_pieces([s.rows for s in sets], len(self.table.X), join, subtract=False)
@@ -309,14 +287,14 @@ class Group:
             else:
                 factor = self._factor(row_set.rows)
             if factor is None:
-                self.table.fit_alone(row_set.fits)
+                fit_alone(row_set.fits, self.table.source)
             else:
                 self._solve_by(factor, row_set)
             yield row_set.fits
 
     def _factor(self, rows: np.ndarray) -> LeastSquaresFactor | None:
         """The factor of some rows, as a fit makes it; None if they make none."""
-        estimator = self.sets[0].adopted(self.sets[0].fits[0])
+        estimator = copy(self.estimator)
         estimator._factor, estimator.n_samples_seen_ = estimator._new_factor(), 0
         weight = None
         if self.weight is not None:
@@ -328,7 +306,7 @@ class Group:
             return None
         return estimator._factor
 
-    def _solve_by(self, factor: LeastSquaresFactor, row_set: RowSet) -> None:
+    def _solve_by(self, factor: LeastSquaresFactor, row_set: BasisSet) -> None:
         """Solve for each fit; ridge where it is safe from one matrix of products."""
         weights = row_set.ridge_weights() if isinstance(factor, DenseFactor) else None
         coef: list[np.ndarray | None] = [None] * len(row_set.fits)
@@ -359,8 +337,8 @@ class Group:
 
 
 def _alike(
-    part: Sequence[tuple[RowSet, list[float]]], n_rows: int, at_once: int
-) -> Iterator[list[tuple[RowSet, list[float]]]]:
+    part: Sequence[tuple[BasisSet, list[float]]], n_rows: int, at_once: int
+) -> Iterator[list[tuple[BasisSet, list[float]]]]:
     """Runs of sets that lack equally many rows, some at once, and have the same penalties."""
     start = 0
     while start < len(part):

@@ -13,12 +13,13 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from sklearn.base import clone
-from sklearn.utils import _safe_indexing
 from torch import Tensor
 
-from ...base import ThetaClassifier
-from ...fusion import NotFusable, Source
-from ...rows import Rows, SparseRows, as_array, as_tensor
+from ...._sklearn_compat import safe_indexing
+from ....base import ThetaClassifier
+from ....fusion import NotFusable, Source, caught_warnings
+from ....rows import Rows, SparseRows, as_array, as_tensor
+from ..row_sets import first_line
 
 __all__ = ["Labels", "NetworkData", "joined"]
 
@@ -54,13 +55,13 @@ class NetworkData:
     def __init__(self, source: Source, estimator: Any) -> None:
         self._probe = clone(estimator)
         before = vars(self._probe).copy()
-        with warnings.catch_warnings(record=True) as self.warnings:
-            warnings.simplefilter("always")
+        with caught_warnings() as self.warnings:
             try:
                 self.X, self._y = _validated(self._probe, source)
             except Exception as error:
                 # Rows of some fits may be valid where others are not.
-                raise NotFusable(f"the data as a whole are not valid: {error}") from error
+                reason = first_line(error)
+                raise NotFusable(f"the data as a whole are not valid: {reason}") from error
         self.learned = _news(self._probe, before)
         self._labels: dict[bytes, Labels] = {}
         self._targets: dict[Hashable, Tensor] = {}
@@ -84,10 +85,13 @@ class NetworkData:
             vars(self._probe).update(before)
         return self._labels[digest]
 
+    def forget_labels(self) -> None:
+        """Let go of what rows have said."""
+        self._labels.clear()
+
     def _read(self, rows: np.ndarray, before: dict[str, Any]) -> Labels:
         """Let the probe read the targets of rows, and put them where training looks for them."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with caught_warnings() as caught:
             try:
                 values = _labelled(self._probe, self._y, rows).to(self.X.device)
             except Exception as error:
@@ -119,7 +123,7 @@ def _labelled(estimator: Any, y: Any, rows: np.ndarray) -> Tensor:
     """Targets of rows, or probabilities of their classes."""
     if not isinstance(estimator, ThetaClassifier):
         return y[torch.from_numpy(rows).to(y.device)]
-    own: Any = _safe_indexing(y, rows)
+    own: Any = safe_indexing(y, rows)
     return as_tensor(estimator._class_probabilities(own, reset=True))
 
 

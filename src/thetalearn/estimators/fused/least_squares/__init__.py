@@ -1,0 +1,1 @@
+"""Least-squares regressors that are fitted together."""

@@ -1,0 +1,1 @@
+"""Networks that are trained together, and that predict together."""
