@@ -211,7 +211,7 @@ def test_searches_in_several_threads_leave_warnings_as_they_were() -> None:
     """Filters of warnings are those of the process, which threads change one after the other."""
     before = list(warnings.filters)
     models: list[Any] = [
-        MLPRegressor((4,), max_iter=2, random_state=0),
+        MLPRegressor(hidden_layer_sizes=(4,), max_iter=2, random_state=0),
         LinearRegressor(),
         KernelRidgeRegressor(),
     ]
