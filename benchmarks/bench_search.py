@@ -11,7 +11,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import joblib
@@ -28,6 +27,7 @@ from _harness import (
     race,
     verdict,
 )
+from _torch_net import Net
 from joblib.externals.loky import get_reusable_executor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
@@ -107,21 +107,6 @@ def ridge_ways(what: str) -> Ways:
     }
 
 
-class Net(torch.nn.Module):
-    """The network of the skorch net."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        sizes = (NET_COLUMNS, *HIDDEN, 1)
-        layers: list[torch.nn.Module] = []
-        for a, b in pairwise(sizes):
-            layers += [torch.nn.Linear(a, b), torch.nn.ReLU()]
-        self.layers = torch.nn.Sequential(*layers[:-1])
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x)
-
-
 def net_ways(what: str) -> Ways:
     """Networks, alone or behind a scaler."""
     from skorch import NeuralNetRegressor
@@ -137,6 +122,7 @@ def net_ways(what: str) -> Ways:
     }
     skorch = NeuralNetRegressor(
         Net,
+        module__sizes=(NET_COLUMNS, *HIDDEN, 1),
         optimizer=torch.optim.Adam,
         max_epochs=EPOCHS,
         batch_size=BATCH,

@@ -30,7 +30,7 @@ from ..solvers.least_squares import (
     Solution,
 )
 from ..solvers.shared_least_squares import RowBlock, factor_from_products
-from ..threads import threads_for
+from ..threads import one_thread, threads_for
 from .blockwise import absorb_blocks, is_dask, predict_blocks
 
 __all__ = ["LeastSquaresRegressor"]
@@ -170,7 +170,8 @@ class LeastSquaresRegressor(ThetaRegressor):
                     rows = dense_design(self.basis_, rows)[:, int(constant) :]
                 yield rows, y[block], own
 
-        factor = factor_from_products(blocks(), constant)
+        with one_thread():  # blocks that fit the cache are too small to share
+            factor = factor_from_products(blocks(), constant)
         if factor is None:
             return False
         self._factor = factor

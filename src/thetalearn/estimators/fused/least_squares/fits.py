@@ -14,8 +14,8 @@ import torch
 
 from ....fusion import NotFusable, ReplicaFit, Source, caught_warnings
 from ....representations.bases import LocalBasis
-from ....rows import n_numbers, row_blocks
-from ....threads import threads_for
+from ....rows import row_blocks
+from ....threads import one_thread
 from ...blockwise import is_dask
 from ...families import PolynomialFamily
 from ...least_squares import LeastSquaresRegressor
@@ -90,7 +90,7 @@ def predict_replicas(estimators: Sequence[Any], X: Any, method: str) -> list[Any
     if rows is None:
         return None
     coef = [torch.from_numpy(est._coefficients()).to(rows.device) for est in estimators]
-    with threads_for(n_numbers(rows)):
+    with one_thread():  # blocks that fit the cache are too small to share
         values = _products_with(first.basis_, rows, torch.cat(coef, dim=1))
     # Each estimator's predictions lie contiguously, and need not be copied.
     parts = values.split([c.shape[1] for c in coef])

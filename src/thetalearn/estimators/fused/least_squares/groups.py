@@ -31,7 +31,7 @@ from ....solvers.shared_least_squares import (
     plan_pieces,
     sums_of_products,
 )
-from ....threads import threads_for
+from ....threads import one_thread, threads_for
 from ...least_squares import dense_design
 from ..row_sets import RowSet, fit_alone, union_of
 
@@ -219,7 +219,7 @@ class Group:
         products = np.zeros((len(sets), size, size))
         magnitude = np.zeros((len(sets), size))
         for rows, column in zip(plan.pieces, plan.combine.T, strict=True):
-            with threads_for(len(rows) * self.n_terms):
+            with one_thread():  # blocks that fit the cache are too small to share
                 summed = sums_of_products(self.blocks(rows), shift)
             with np.errstate(invalid="ignore"):
                 for i in np.flatnonzero(column):
