@@ -1,6 +1,6 @@
 """
-A whole grid search for about the price of one fit
-==================================================
+All fits of a grid search at once
+=================================
 
 How wiggly may a curve be, and how wide a network? Cross-validation answers by fitting every
 candidate on every fold. Most of that work is the same work again: the folds share most of their

@@ -66,7 +66,7 @@ class FusedSearch(BaseSearchCV):
 
 
 class FusedGridSearchCV(FusedSearch, GridSearchCV):
-    """Exhaustive search over a grid, for about the price of one fit.
+    """Exhaustive search over a grid, with all fits made together.
 
     scikit-learn's ``GridSearchCV`` with the same arguments, results and attributes. Networks of
     equal shape are trained as one stack; least-squares models share factorisations over folds and
@@ -164,7 +164,7 @@ refit_time_, multimetric_
 
 
 class FusedRandomizedSearchCV(FusedSearch, RandomizedSearchCV):
-    """Search over parameters drawn at random, for about the price of one fit.
+    """Search over parameters drawn at random, with all fits made together.
 
     scikit-learn's ``RandomizedSearchCV`` with the same arguments, results and attributes; see
     `FusedGridSearchCV` for what is shared between fits.

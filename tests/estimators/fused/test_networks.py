@@ -442,14 +442,24 @@ def test_an_interrupt_stops_the_threads(data):
 def test_control_c_is_passed_on(data):
     fits = product(regressor(max_iter=100_000, tol=0.0, n_iter_no_change=np.inf), [{}])
     before, main = threading.active_count(), threading.main_thread().ident
-    timer = threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT))
+    stopped = threading.Event()
+
+    def interrupt():
+        # Once more after a while: an interrupt that falls into a destructor is lost.
+        for seconds in (0.3, 5.0, 5.0):
+            if stopped.wait(seconds):
+                return
+            signal.pthread_kill(main, signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt)
     start = time.perf_counter()
-    timer.start()
+    interrupter.start()
     with pytest.raises(KeyboardInterrupt):
         fit_together(fits, [Source(*data)])
-    timer.join()
+    stopped.set()
+    interrupter.join()
     assert threading.active_count() == before
-    assert time.perf_counter() - start < 5  # 100,000 epochs take minutes
+    assert time.perf_counter() - start < 15  # 100,000 epochs take minutes
 
 
 def test_a_generator_in_common_is_used_by_one_fit_after_the_other(data):
