@@ -183,7 +183,7 @@ def _limit_threads(threads: int) -> None:
     threadpool_limits(threads)
 
 
-def options(rounds: int, **extras: str) -> Options:
+def read_command_line(rounds: int, **extras: str) -> Options:
     """What the command line says; ``extras`` are switches and what they are for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=rounds)

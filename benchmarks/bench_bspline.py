@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from _harness import THREADS, Options, Race, fresh, options, print_table, race, verdict
+from _harness import THREADS, Options, Race, fresh, print_table, race, read_command_line, verdict
 from scipy.interpolate import make_lsq_spline
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
@@ -75,7 +75,7 @@ def time_fits(place: str, chosen: Options) -> Race:
 
 
 def main() -> None:
-    chosen = options(rounds=9)
+    chosen = read_command_line(rounds=9)
     rows, races = [], []
     for place in PLACES:
         for threads in THREADS:

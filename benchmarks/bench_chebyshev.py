@@ -5,7 +5,17 @@ from __future__ import annotations
 from statistics import median
 
 import numpy as np
-from _harness import THREADS, Options, Race, fresh, options, peak_memory, print_table, race, verdict
+from _harness import (
+    THREADS,
+    Options,
+    Race,
+    fresh,
+    peak_memory,
+    print_table,
+    race,
+    read_command_line,
+    verdict,
+)
 from numpy.polynomial.chebyshev import chebfit, chebval
 
 DEGREE = 50
@@ -46,7 +56,7 @@ def memory_of(name: str) -> int:
 
 
 def main() -> None:
-    chosen = options(rounds=11)
+    chosen = read_command_line(rounds=11)
     rows, races = [], []
     for threads in THREADS:
         timed = fresh(time_fits, chosen, threads=threads)

@@ -12,7 +12,7 @@ from typing import Any
 
 import joblib
 import numpy as np
-from _harness import Options, Race, fresh, options, print_table, race
+from _harness import Options, Race, fresh, print_table, race, read_command_line
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -73,7 +73,7 @@ def measure(chosen: Options) -> Race:
 
 
 def main() -> None:
-    found = fresh(measure, options(3), threads=1)
+    found = fresh(measure, read_command_line(3), threads=1)
     rows = [(way, found.milliseconds(way), found.ratio(way, to=SHARDS)) for way in found.seconds]
     title = f"24 candidates x {FOLDS} folds of MLP 20-64-64-1, {EPOCHS} epochs, two workers"
     print_table(title, ("way", "ms", "over ours on the cluster"), rows, [found])

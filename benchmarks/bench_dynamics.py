@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _harness import THREADS, Options, Race, fresh, options, print_table, race, verdict
+from _harness import THREADS, Options, Race, fresh, print_table, race, read_command_line, verdict
 from torch import Tensor
 
 #: Seconds of the closed forms, of the growth model and of the network, at most.
@@ -472,7 +472,7 @@ def compare_jacobians(chosen: Options) -> None:
 
 
 def main() -> None:
-    chosen = options(rounds=3)
+    chosen = read_command_line(rounds=3)
     compare_closed_forms(chosen)
     compare_growth(chosen)
     compare_network(chosen)

@@ -22,7 +22,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from _harness import Options, Race, Ratio, fresh, options, print_table, undisturbed, verdict
+from _harness import (
+    Options,
+    Race,
+    Ratio,
+    fresh,
+    print_table,
+    read_command_line,
+    undisturbed,
+    verdict,
+)
 from torch import Tensor
 
 PEERS = Path(__file__).parent / "peers"
@@ -401,7 +410,7 @@ def compare_regulators(chosen: Options) -> tuple[list[list[Any]], list[Race]]:
 
 
 def main() -> None:
-    chosen = options(rounds=2)
+    chosen = read_command_line(rounds=2)
     log10 = ["log10 mean", "log10 max"]
     four = ["Euler mean", "max", "labour mean", "max"]
     comparisons = [

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from statistics import median
 
-from _harness import Race, options, print_table, undisturbed
+from _harness import Race, print_table, read_command_line, undisturbed
 
 PROGRAM = """\
 import time
@@ -98,7 +98,7 @@ def run_once(subject: Subject) -> list[float]:
 
 
 def main() -> None:
-    chosen = options(rounds=5)
+    chosen = read_command_line(rounds=5)
     present = {name: each for name, each in SUBJECTS.items() if find_spec(each.needs)}
     for name in SUBJECTS.keys() - present.keys():
         print(f"{name}: skipped, as there is no {SUBJECTS[name].needs}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from _harness import Race, options, print_table, undisturbed
+from _harness import Race, print_table, read_command_line, undisturbed
 
 SECONDS = 0.2
 STATEMENTS = {
@@ -31,7 +31,7 @@ def import_once(statement: str) -> tuple[float, bool]:
 
 
 def main() -> None:
-    chosen = options(rounds=15)
+    chosen = read_command_line(rounds=15)
     seconds: dict[str, list[float]] = {name: [] for name in STATEMENTS}
     with_torch = {name: import_once(s)[1] for name, s in STATEMENTS.items()}
     assert not with_torch["thetalearn"]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from _harness import THREADS, Options, Race, fresh, options, print_table, race, verdict
+from _harness import THREADS, Options, Race, fresh, print_table, race, read_command_line, verdict
 from scipy.special import log_softmax
 
 ROWS, COLUMNS = 100_000, 50
@@ -195,7 +195,7 @@ def print_comparison(title: str, data_names: list[str], chosen: Options) -> None
 
 
 def main() -> None:
-    chosen = options(rounds=11)
+    chosen = read_command_line(rounds=11)
     print_comparison(
         f"LogisticClassifier.fit, {ROWS:,} x {COLUMNS}; each solver at its loosest tolerance that "
         "brings the gradient\nbelow a goal, or at its default; the bar is for the faster peer",

@@ -24,10 +24,10 @@ from _harness import (
     Options,
     Race,
     fresh,
-    options,
     peak_memory,
     print_table,
     race,
+    read_command_line,
     verdict,
 )
 from torch import nn
@@ -297,7 +297,7 @@ def compare(case: Case, chosen: Options) -> tuple[list[list[Any]], list[Race]]:
 
 
 def main() -> None:
-    chosen = options(rounds=5)
+    chosen = read_command_line(rounds=5)
     rows, races = [], []
     for case in CASES:
         more_rows, more_races = compare(case, chosen)

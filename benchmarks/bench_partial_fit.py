@@ -8,7 +8,7 @@ from __future__ import annotations
 from copy import deepcopy
 
 import numpy as np
-from _harness import THREADS, Options, Race, fresh, options, print_table, race
+from _harness import THREADS, Options, Race, fresh, print_table, race, read_command_line
 
 ROWS, BATCHES = 1_000_000, 100
 GRID = np.linspace(0, 1, 10_001)[:, None]
@@ -59,7 +59,7 @@ def time_ways(name: str, chosen: Options) -> tuple[Race, float]:
 
 
 def main() -> None:
-    chosen = options(rounds=9)
+    chosen = read_command_line(rounds=9)
     rows, races = [], []
     for name in NAMES:
         for threads in THREADS:

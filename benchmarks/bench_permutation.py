@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from _harness import Options, Race, fresh, options, print_table, race, verdict
+from _harness import Options, Race, fresh, print_table, race, read_command_line, verdict
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance as sklearn_importance
 from sklearn.neural_network import MLPRegressor as SklearnMLP
@@ -82,7 +82,7 @@ def time_other(name: str, chosen: Options) -> Race:
 
 
 def main() -> None:
-    chosen = options(rounds=7)
+    chosen = read_command_line(rounds=7)
     rows, races = [], []
     for n, repeats, bar in NETWORKS:
         timed = fresh(time_networks, n, repeats, chosen, threads=1)

@@ -22,10 +22,10 @@ from _harness import (
     Options,
     Race,
     fresh,
-    options,
     peak_memory,
     print_table,
     race,
+    read_command_line,
     verdict,
 )
 
@@ -339,7 +339,7 @@ def print_chunks(chosen: Options) -> None:
 
 
 def main() -> None:
-    chosen = options(rounds=5, chunks="compare numbers of models in a stack, too")
+    chosen = read_command_line(rounds=5, chunks="compare numbers of models in a stack, too")
     print_searches(chosen)
     print_steps(FEW, "cpu", chosen)
     if torch.cuda.is_available():

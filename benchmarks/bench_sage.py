@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from _harness import Options, Race, fresh, options, print_table, race, verdict
+from _harness import Options, Race, fresh, print_table, race, read_command_line, verdict
 
 ROWS, BACKGROUND = 1_000, 512
 COLUMNS = (6, 10)
@@ -95,7 +95,7 @@ def sampled(n_columns: int, chosen: Options) -> tuple[Race, float, float, float]
 
 
 def main() -> None:
-    chosen = options(1, full="let sage go on to its default precision")
+    chosen = read_command_line(1, full="let sage go on to its default precision")
     full = "full" in chosen.extras
     rows, races = [], []
     for n_columns in COLUMNS[:1] if full else COLUMNS:

@@ -21,10 +21,10 @@ from _harness import (
     Options,
     Race,
     fresh,
-    options,
     peak_memory,
     print_table,
     race,
+    read_command_line,
     verdict,
 )
 from _torch_net import Net
@@ -178,7 +178,7 @@ def memory(kind: str) -> int:
 
 
 def main() -> None:
-    chosen = options(3)
+    chosen = read_command_line(3)
     header = ("threads", "peer", "ours, ms", "peer, ms", "times as fast", "bar")
     cases = [
         (ridge_ways, what, SAME_RIDGE, name)

@@ -20,9 +20,9 @@ from _harness import (
     Options,
     Race,
     fresh,
-    options,
     print_table,
     race,
+    read_command_line,
     verdict,
 )
 
@@ -217,7 +217,7 @@ def sizes() -> list[list[Any]]:
 
 
 def main() -> None:
-    chosen = options(rounds=5)
+    chosen = read_command_line(rounds=5)
     rows, races = [], []
 
     def line(name: str, threads: int, timed: Race, way: str, peer: str, bar: float) -> None:

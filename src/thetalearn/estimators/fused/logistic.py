@@ -33,9 +33,9 @@ from .row_sets import (
     check_alone,
     check_dense,
     fit_alone,
+    fits_by_source,
     row_groups,
     rows_without_remark,
-    sound_fits,
     union_of,
     validated_rows,
 )
@@ -102,8 +102,7 @@ def fit_logistic(
     fits: Sequence[ReplicaFit], sources: Sequence[Source], memory_budget: int
 ) -> Iterator[list[ReplicaFit]]:
     """Fit each to its rows of its source."""
-    for number, source in enumerate(sources):
-        sound, failed = sound_fits([fit for fit in fits if fit.source == number])
+    for source, sound, failed in fits_by_source(fits, sources):
         if failed:
             yield failed
         if sound:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ __all__ = [
     "check_dense",
     "first_line",
     "fit_alone",
+    "fits_by_source",
     "row_groups",
     "rows_without_remark",
     "sound_fits",
@@ -88,6 +89,14 @@ def check_alone(estimator: Any) -> None:
 def first_line(error: Exception | str) -> str:
     """What an exception says, as far as a report has room for it."""
     return str(error).partition("\n")[0]
+
+
+def fits_by_source(
+    fits: Sequence[ReplicaFit], sources: Sequence[Source]
+) -> Iterator[tuple[Source, list[ReplicaFit], list[ReplicaFit]]]:
+    """Each source with its fits: those with valid parameters, and the others."""
+    for number, source in enumerate(sources):
+        yield source, *sound_fits([fit for fit in fits if fit.source == number])
 
 
 def sound_fits(fits: Sequence[ReplicaFit]) -> tuple[list[ReplicaFit], list[ReplicaFit]]:
