@@ -439,7 +439,10 @@ def test_an_interrupt_stops_the_threads(data):
     assert time.perf_counter() - start < 5  # 100,000 epochs take minutes
 
 
-def test_control_c_is_passed_on(data):
+def test_control_c_is_passed_on(data, request):
+    # A shell tells programs in the background to ignore interrupts.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, handler))
     fits = product(regressor(max_iter=100_000, tol=0.0, n_iter_no_change=np.inf), [{}])
     before, main = threading.active_count(), threading.main_thread().ident
     stopped = threading.Event()
